@@ -1,0 +1,466 @@
+//! Concerts, shows and seats: what operators create and everybody reads.
+
+use std::{future::Future, sync::Arc};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use onsale_domain::{
+    concert::{ConcertDetails, SaleState},
+    fault::Faults,
+    ids::{ConcertId, ShowId},
+    queue::QueuePolicy,
+    seat::NewSeat,
+    show::ShowDetails,
+};
+use uuid::Uuid;
+
+use crate::{
+    context::{Clock, Ids},
+    error::StoreError,
+};
+
+/// A concert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concert {
+    /// Id.
+    pub id: ConcertId,
+    /// What the operator says of it.
+    pub details: ConcertDetails,
+    /// Stage of the sale.
+    pub sale_state: SaleState,
+    /// Settings of the line.
+    pub policy: QueuePolicy,
+    /// Start of the next show, if one is still to come.
+    pub next_show_at: Option<DateTime<Utc>>,
+    /// Advances by one with every edit.
+    pub version: i32,
+}
+
+/// A show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Show {
+    /// Id.
+    pub id: ShowId,
+    /// Of which concert.
+    pub concert_id: ConcertId,
+    /// What the operator says of it.
+    pub details: ShowDetails,
+    /// ISO 4217 code of all prices of the show.
+    pub currency: String,
+    /// Advances by one with every edit.
+    pub version: i32,
+}
+
+/// Where a page starts: behind this instant and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageStart {
+    /// Sort key of the last item before.
+    pub at: DateTime<Utc>,
+    /// Its id.
+    pub id: Uuid,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<PageStart>,
+}
+
+/// An edit that was, or was not, made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit<T> {
+    /// It was made; this is the new value.
+    Done(T),
+    /// There is no such thing.
+    NotFound,
+    /// It has been edited since the version that the operator saw.
+    VersionMismatch,
+}
+
+/// What came of adding seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeatsAdded {
+    /// So many.
+    Added(usize),
+    /// One of the places exists already; none was added.
+    PlaceTaken,
+    /// There is no such show.
+    NotFound,
+}
+
+/// Concerts and shows in the database.
+pub trait CatalogueStore: Send + Sync + 'static {
+    /// Public concerts that have a show after `now`, by next show and id; one more than `limit` when there are more.
+    fn public_concerts(
+        &self,
+        now: DateTime<Utc>,
+        after: Option<PageStart>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Concert>, StoreError>> + Send;
+    /// A concert in any stage.
+    fn concert(&self, id: ConcertId, now: DateTime<Utc>)
+    -> impl Future<Output = Result<Option<Concert>, StoreError>> + Send;
+    /// Shows of a concert after `now`, by start and id; one more than `limit` when there are more.
+    fn shows(
+        &self,
+        concert: ConcertId,
+        now: DateTime<Utc>,
+        after: Option<PageStart>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Show>, StoreError>> + Send;
+    /// A show, and the stage of its concert's sale.
+    fn show(&self, id: ShowId) -> impl Future<Output = Result<Option<(Show, SaleState)>, StoreError>> + Send;
+    /// Adds a concert.
+    fn insert_concert(&self, concert: &Concert) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Saves a concert if its stored version is `expected`, and advances the version by one.
+    fn update_concert(
+        &self,
+        concert: &Concert,
+        expected: i32,
+    ) -> impl Future<Output = Result<Edit<()>, StoreError>> + Send;
+    /// Adds a show; `false` when there is no such concert.
+    fn insert_show(&self, show: &Show) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Saves a show if its stored version is `expected`, and advances the version by one.
+    fn update_show(&self, show: &Show, expected: i32) -> impl Future<Output = Result<Edit<()>, StoreError>> + Send;
+    /// Whether a seat of the show is held or sold.
+    fn show_has_sales(&self, show: ShowId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Adds seats, all or none.
+    fn insert_seats(
+        &self,
+        show: ShowId,
+        seats: &[(Uuid, NewSeat)],
+    ) -> impl Future<Output = Result<SeatsAdded, StoreError>> + Send;
+    /// The concerts whose line may hold fans: on sale, paused or draining.
+    fn concerts_with_a_line(&self) -> impl Future<Output = Result<Vec<Concert>, StoreError>> + Send;
+}
+
+/// Shared copies of what fans read, kept outside the process. Losing it costs speed only: every failure is a miss.
+pub trait CatalogueCache: Send + Sync + 'static {
+    /// A concert with its age-independent facts, or a miss.
+    fn get_concert(&self, id: ConcertId) -> impl Future<Output = (CacheTicket, Option<Concert>)> + Send;
+    /// Keeps a concert that was loaded after `ticket` was taken.
+    fn put_concert(&self, ticket: CacheTicket, concert: &Concert) -> impl Future<Output = ()> + Send;
+    /// A page of the concert list, or a miss.
+    fn get_concerts(&self, page: &str) -> impl Future<Output = (CacheTicket, Option<Page<Concert>>)> + Send;
+    /// Keeps a page.
+    fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert>) -> impl Future<Output = ()> + Send;
+    /// A page of a concert's shows, or a miss.
+    fn get_shows(
+        &self,
+        concert: ConcertId,
+        page: &str,
+    ) -> impl Future<Output = (CacheTicket, Option<Page<Show>>)> + Send;
+    /// Keeps a page.
+    fn put_shows(
+        &self,
+        ticket: CacheTicket,
+        concert: ConcertId,
+        page: &str,
+        value: &Page<Show>,
+    ) -> impl Future<Output = ()> + Send;
+    /// Makes every copy invalid, for every instance. What is put with an older ticket stays invalid.
+    fn evict(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The state of the cache when a read began; what was read is only kept if nothing was evicted since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheTicket(pub Option<i64>);
+
+/// Changes of a concert that an operator asks for; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ConcertChanges {
+    /// New title.
+    pub title: Option<String>,
+    /// New description.
+    pub description: Option<String>,
+    /// Next stage of the sale.
+    pub sale_state: Option<SaleState>,
+    /// New settings of the line.
+    pub policy: Option<QueuePolicy>,
+}
+
+/// Changes of a show that an operator asks for; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ShowChanges {
+    /// New venue.
+    pub venue: Option<String>,
+    /// New start.
+    pub starts_at: Option<DateTime<Utc>>,
+    /// New hold time in seconds.
+    pub hold_secs: Option<i32>,
+    /// New limit of seats per fan.
+    pub seats_per_fan: Option<i32>,
+}
+
+/// Why a read or an edit was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// The input is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Faults),
+    /// There is no such concert or show, or it is a draft and the reader is no operator.
+    #[error("there is no such concert or show")]
+    NotFound,
+    /// It has been edited since.
+    #[error("it has been edited since the version in If-Match")]
+    VersionMismatch,
+    /// The sale cannot go from its stage to the one asked for.
+    #[error("a sale that is {from} cannot become {to}", from = .0.as_str(), to = .1.as_str())]
+    InvalidTransition(SaleState, SaleState),
+    /// Seats are held or sold, so this can no longer change.
+    #[error("seats of the show are held or sold")]
+    HasSales,
+    /// A place of the request exists already.
+    #[error("one of the places exists already")]
+    PlaceTaken,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The catalogue, as the HTTP edge sees it.
+#[async_trait]
+pub trait Catalogue: Send + Sync {
+    /// Public concerts with a show to come.
+    async fn concerts(&self, after: Option<PageStart>, limit: usize) -> Result<Page<Concert>, CatalogueError>;
+    /// A public concert.
+    async fn concert(&self, id: ConcertId) -> Result<Concert, CatalogueError>;
+    /// Shows to come of a public concert.
+    async fn shows(&self, id: ConcertId, after: Option<PageStart>, limit: usize) -> Result<Page<Show>, CatalogueError>;
+    /// A concert in any stage, past every cache; for operators.
+    async fn concert_uncached(&self, id: ConcertId) -> Result<Concert, CatalogueError>;
+    /// Adds a concert as a draft.
+    async fn create_concert(&self, title: &str, description: &str, policy: QueuePolicy)
+    -> Result<Concert, CatalogueError>;
+    /// Edits a concert. With `expected` it must still have that version; without, the newest is taken.
+    async fn edit_concert(
+        &self,
+        id: ConcertId,
+        expected: Option<i32>,
+        changes: ConcertChanges,
+    ) -> Result<Concert, CatalogueError>;
+    /// Adds a show.
+    async fn create_show(
+        &self,
+        concert: ConcertId,
+        venue: &str,
+        starts_at: DateTime<Utc>,
+        hold_secs: i32,
+        seats_per_fan: i32,
+    ) -> Result<Show, CatalogueError>;
+    /// A show, past every cache; for operators.
+    async fn show_uncached(&self, id: ShowId) -> Result<Show, CatalogueError>;
+    /// Edits a show that still has version `expected`.
+    async fn edit_show(&self, id: ShowId, expected: i32, changes: ShowChanges) -> Result<Show, CatalogueError>;
+    /// Adds seats, all or none; answers how many.
+    async fn add_seats(&self, show: ShowId, seats: Vec<NewSeat>) -> Result<usize, CatalogueError>;
+}
+
+/// The catalogue over a store and a cache.
+pub struct CatalogueFacade<S, K, C> {
+    /// The truth.
+    pub store: Arc<S>,
+    /// Copies of it.
+    pub cache: K,
+    /// Time and ids.
+    pub context: C,
+    /// The installation's currency.
+    pub currency: String,
+}
+
+/// Cuts a list that was read with one item more than `limit` into a page.
+fn page_of<T>(mut items: Vec<T>, limit: usize, start: impl Fn(&T) -> PageStart) -> Page<T> {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = if more { items.last().map(start) } else { None };
+    Page { items, next }
+}
+
+fn page_key(after: Option<PageStart>, limit: usize) -> String {
+    match after {
+        Some(PageStart { at, id }) => format!("{limit}:{}:{id}", at.timestamp_micros()),
+        None => format!("{limit}:first"),
+    }
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(100) + 1
+}
+
+impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> CatalogueFacade<S, K, C> {
+    async fn public_concert(&self, id: ConcertId) -> Result<Concert, CatalogueError> {
+        let (ticket, cached) = self.cache.get_concert(id).await;
+        let concert = match cached {
+            Some(concert) => concert,
+            None => {
+                let loaded = self.store.concert(id, self.context.now()).await?.ok_or(CatalogueError::NotFound)?;
+                self.cache.put_concert(ticket, &loaded).await;
+                loaded
+            }
+        };
+        if concert.sale_state.is_public() { Ok(concert) } else { Err(CatalogueError::NotFound) }
+    }
+}
+
+#[async_trait]
+impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for CatalogueFacade<S, K, C> {
+    async fn concerts(&self, after: Option<PageStart>, limit: usize) -> Result<Page<Concert>, CatalogueError> {
+        let key = page_key(after, limit);
+        let (ticket, cached) = self.cache.get_concerts(&key).await;
+        if let Some(page) = cached {
+            return Ok(page);
+        }
+        let now = self.context.now();
+        let found = self.store.public_concerts(now, after, rows(limit)).await?;
+        let page = page_of(found, limit, |c| PageStart { at: c.next_show_at.unwrap_or(now), id: c.id.0 });
+        self.cache.put_concerts(ticket, &key, &page).await;
+        Ok(page)
+    }
+
+    async fn concert(&self, id: ConcertId) -> Result<Concert, CatalogueError> {
+        self.public_concert(id).await
+    }
+
+    async fn shows(&self, id: ConcertId, after: Option<PageStart>, limit: usize) -> Result<Page<Show>, CatalogueError> {
+        self.public_concert(id).await?;
+        let key = page_key(after, limit);
+        let (ticket, cached) = self.cache.get_shows(id, &key).await;
+        if let Some(page) = cached {
+            return Ok(page);
+        }
+        let found = self.store.shows(id, self.context.now(), after, rows(limit)).await?;
+        let page = page_of(found, limit, |s| PageStart { at: s.details.starts_at, id: s.id.0 });
+        self.cache.put_shows(ticket, id, &key, &page).await;
+        Ok(page)
+    }
+
+    async fn concert_uncached(&self, id: ConcertId) -> Result<Concert, CatalogueError> {
+        self.store.concert(id, self.context.now()).await?.ok_or(CatalogueError::NotFound)
+    }
+
+    async fn create_concert(
+        &self,
+        title: &str,
+        description: &str,
+        policy: QueuePolicy,
+    ) -> Result<Concert, CatalogueError> {
+        let mut faults = Faults::new();
+        let details = faults.take(ConcertDetails::parse(title, description));
+        let policy = faults.take(policy.check());
+        let (details, policy) = faults.finish(details.zip(policy))?;
+        let concert = Concert {
+            id: ConcertId(self.context.new_id()),
+            details,
+            sale_state: SaleState::Draft,
+            policy,
+            next_show_at: None,
+            version: 1,
+        };
+        self.store.insert_concert(&concert).await?;
+        self.cache.evict().await;
+        Ok(concert)
+    }
+
+    async fn edit_concert(
+        &self,
+        id: ConcertId,
+        expected: Option<i32>,
+        changes: ConcertChanges,
+    ) -> Result<Concert, CatalogueError> {
+        // Without an expected version the edit is taken again on the newest one when somebody was faster.
+        for _ in 0..5 {
+            let mut concert = self.concert_uncached(id).await?;
+            if expected.is_some_and(|version| version != concert.version) {
+                return Err(CatalogueError::VersionMismatch);
+            }
+            let mut faults = Faults::new();
+            let title = changes.title.as_deref().unwrap_or(&concert.details.title);
+            let description = changes.description.as_deref().unwrap_or(&concert.details.description);
+            let details = faults.take(ConcertDetails::parse(title, description));
+            let policy = faults.take(changes.policy.unwrap_or(concert.policy).check());
+            (concert.details, concert.policy) = faults.finish(details.zip(policy))?;
+            if let Some(next) = changes.sale_state {
+                if !concert.sale_state.may_become(next) {
+                    return Err(CatalogueError::InvalidTransition(concert.sale_state, next));
+                }
+                concert.sale_state = next;
+            }
+            match self.store.update_concert(&concert, concert.version).await? {
+                Edit::Done(()) => {
+                    concert.version += 1;
+                    self.cache.evict().await;
+                    return Ok(concert);
+                }
+                Edit::NotFound => return Err(CatalogueError::NotFound),
+                Edit::VersionMismatch if expected.is_some() => return Err(CatalogueError::VersionMismatch),
+                Edit::VersionMismatch => {}
+            }
+        }
+        Err(CatalogueError::VersionMismatch)
+    }
+
+    async fn create_show(
+        &self,
+        concert: ConcertId,
+        venue: &str,
+        starts_at: DateTime<Utc>,
+        hold_secs: i32,
+        seats_per_fan: i32,
+    ) -> Result<Show, CatalogueError> {
+        let details = ShowDetails::parse(venue, starts_at, hold_secs, seats_per_fan)?;
+        let show = Show {
+            id: ShowId(self.context.new_id()),
+            concert_id: concert,
+            details,
+            currency: self.currency.clone(),
+            version: 1,
+        };
+        if !self.store.insert_show(&show).await? {
+            return Err(CatalogueError::NotFound);
+        }
+        self.cache.evict().await;
+        Ok(show)
+    }
+
+    async fn show_uncached(&self, id: ShowId) -> Result<Show, CatalogueError> {
+        self.store.show(id).await?.map(|(show, _)| show).ok_or(CatalogueError::NotFound)
+    }
+
+    async fn edit_show(&self, id: ShowId, expected: i32, changes: ShowChanges) -> Result<Show, CatalogueError> {
+        let mut show = self.show_uncached(id).await?;
+        if show.version != expected {
+            return Err(CatalogueError::VersionMismatch);
+        }
+        let starts_at = changes.starts_at.unwrap_or(show.details.starts_at);
+        if starts_at != show.details.starts_at && self.store.show_has_sales(id).await? {
+            return Err(CatalogueError::HasSales);
+        }
+        show.details = ShowDetails::parse(
+            changes.venue.as_deref().unwrap_or(&show.details.venue),
+            starts_at,
+            changes.hold_secs.unwrap_or(show.details.hold_secs),
+            changes.seats_per_fan.unwrap_or(show.details.seats_per_fan),
+        )?;
+        match self.store.update_show(&show, expected).await? {
+            Edit::Done(()) => {
+                show.version += 1;
+                self.cache.evict().await;
+                Ok(show)
+            }
+            Edit::NotFound => Err(CatalogueError::NotFound),
+            Edit::VersionMismatch => Err(CatalogueError::VersionMismatch),
+        }
+    }
+
+    async fn add_seats(&self, show: ShowId, seats: Vec<NewSeat>) -> Result<usize, CatalogueError> {
+        let seats: Vec<_> = seats.into_iter().map(|seat| (self.context.new_id(), seat)).collect();
+        match self.store.insert_seats(show, &seats).await? {
+            SeatsAdded::Added(count) => Ok(count),
+            SeatsAdded::PlaceTaken => Err(CatalogueError::PlaceTaken),
+            SeatsAdded::NotFound => Err(CatalogueError::NotFound),
+        }
+    }
+}

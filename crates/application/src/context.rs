@@ -1,0 +1,17 @@
+//! Time and new ids, handed in so that rules stay testable.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// What time it is for accounts and listings. Holds and payments ask the database's clock instead, the line asks
+/// Redis's: each deadline is judged by the one clock that set it.
+pub trait Clock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> DateTime<Utc>;
+}
+
+/// Where new ids come from.
+pub trait Ids: Send + Sync + 'static {
+    /// A new id, unique everywhere and greater than the ones made before on this machine (UUID version 7).
+    fn new_id(&self) -> Uuid;
+}

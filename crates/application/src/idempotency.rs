@@ -1,0 +1,138 @@
+//! The same request twice gets the same answer, and does its work once.
+//!
+//! The answer is stored in the transaction of the write. A refused request changed nothing and is not stored, so
+//! repeating it is judged anew.
+
+use std::future::Future;
+
+use onsale_domain::ids::UserId;
+
+use crate::{
+    error::StoreError,
+    transaction::{Transaction, UnitOfWork},
+};
+
+/// An answer as it was, and will be, sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// HTTP status, 200 to 299.
+    pub status: u16,
+    /// The `Location` header, if there was one.
+    pub location: Option<String>,
+    /// The JSON body.
+    pub body: String,
+}
+
+/// How a finished write is turned into the answer that is stored with it.
+pub type Render<T> = Box<dyn Fn(&T) -> StoredAnswer + Send + Sync>;
+
+/// A write that may be repeated.
+pub struct Idempotent<T> {
+    /// The client's key and the fingerprint of its request; `None` when the client sent no key.
+    pub key: Option<RequestKey>,
+    /// Makes the answer.
+    pub render: Render<T>,
+}
+
+/// A client's key for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestKey {
+    /// 1 to 128 visible ASCII characters, unique per user.
+    pub key: String,
+    /// SHA-256 over method, path and body.
+    pub request_hash: [u8; 32],
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody used it; this transaction now has it to itself.
+    New,
+    /// The request was done before.
+    Stored {
+        /// The fingerprint of that request.
+        request_hash: [u8; 32],
+        /// What it was answered.
+        answer: StoredAnswer,
+    },
+    /// Another transaction is doing it right now.
+    InFlight,
+}
+
+/// Keys and their answers, within a transaction.
+pub trait IdempotencyKeys: Send {
+    /// Claims the key until the transaction ends. MUST NOT wait for another transaction that has it.
+    fn claim(&mut self, user: UserId, key: &RequestKey) -> impl Future<Output = Result<Claim, StoreError>> + Send;
+    /// Stores the answer.
+    fn store(
+        &mut self,
+        user: UserId,
+        key: &RequestKey,
+        answer: &StoredAnswer,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRefusal {
+    /// It belongs to another request of the same user.
+    #[error("the key was used for another request")]
+    OtherRequest,
+    /// The first request with it has not ended yet.
+    #[error("the first request with this key is still running")]
+    InFlight,
+}
+
+/// Runs `work` in a transaction and stores its answer under the key, or returns the answer that is stored already.
+/// Commits only when `work` succeeds.
+pub async fn run<U, T, E, W>(
+    unit: &U,
+    user: UserId,
+    idempotent: &Idempotent<T>,
+    work: W,
+) -> Result<StoredAnswer, E>
+where
+    U: UnitOfWork,
+    U::Tx: IdempotencyKeys,
+    E: From<StoreError> + From<KeyRefusal>,
+    W: Work<U::Tx, T, E>,
+{
+    let mut tx = unit.begin().await?;
+    if let Some(key) = &idempotent.key {
+        match tx.claim(user, key).await? {
+            Claim::New => {}
+            Claim::Stored { request_hash, answer } => {
+                tx.rollback().await?;
+                return if request_hash == key.request_hash {
+                    Ok(answer)
+                } else {
+                    Err(KeyRefusal::OtherRequest.into())
+                };
+            }
+            Claim::InFlight => {
+                tx.rollback().await?;
+                return Err(KeyRefusal::InFlight.into());
+            }
+        }
+    }
+    match work.run(&mut tx).await {
+        Ok(done) => {
+            let answer = (idempotent.render)(&done);
+            if let Some(key) = &idempotent.key {
+                tx.store(user, key, &answer).await?;
+            }
+            tx.commit().await?;
+            Ok(answer)
+        }
+        Err(refusal) => {
+            tx.rollback().await?;
+            Err(refusal)
+        }
+    }
+}
+
+/// Work inside a transaction, as a value.
+pub trait Work<Tx, T, E>: Send {
+    /// Does the work.
+    fn run(self, tx: &mut Tx) -> impl Future<Output = Result<T, E>> + Send;
+}

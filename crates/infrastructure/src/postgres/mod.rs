@@ -1,0 +1,28 @@
+//! PostgreSQL through diesel-async.
+
+mod accounts;
+mod catalogue;
+mod error;
+mod idempotency;
+pub mod migrations;
+mod pool;
+mod reports;
+mod reservations;
+pub mod seeding;
+mod selling;
+mod statement;
+mod sweeping;
+mod tickets;
+mod transaction;
+mod wallets;
+
+pub use pool::{PoolNumbers, PostgresConfig};
+pub use transaction::PostgresTx;
+
+use pool::Pool;
+
+/// The database. Cheap to clone; all clones share one pool.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool,
+}

@@ -1,0 +1,157 @@
+//! The pool of connections and how a statement is run on one.
+
+use std::time::Duration;
+
+use diesel::{ConnectionError, QueryResult, result::Error};
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
+    methods::LoadQuery,
+    pooled_connection::{
+        AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+        deadpool::{Object, Pool as DeadPool},
+    },
+};
+use futures_util::FutureExt;
+use onsale_application::error::StoreError;
+
+use super::{
+    Postgres,
+    error::{classify, connection_is_gone},
+    statement::Statement,
+};
+
+pub(super) type Pool = DeadPool<AsyncPgConnection>;
+pub(super) type Connection = Object<AsyncPgConnection>;
+
+/// How to reach the database and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// Most connections of this process.
+    pub pool_size: usize,
+    /// Longest wait for a free connection or for a new one.
+    pub acquire_timeout: Duration,
+    /// Longest run of one statement.
+    pub statement_timeout: Duration,
+    /// Longest wait for a lock.
+    pub lock_timeout: Duration,
+    /// Longest time that a transaction may be open without a statement running.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+/// Numbers of the pool for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolNumbers {
+    /// Connections open.
+    pub open: usize,
+    /// Connections free.
+    pub free: usize,
+    /// Callers waiting.
+    pub waiting: usize,
+}
+
+impl Postgres {
+    /// A pool that opens connections as they are needed. Connections are driven by `runtime`, which must live as long
+    /// as the pool, so that no connection dies with the worker that happened to open it.
+    pub fn new(config: &PostgresConfig, runtime: tokio::runtime::Handle) -> Result<Self, StoreError> {
+        let settings = format!(
+            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+            config.statement_timeout.as_millis(),
+            config.lock_timeout.as_millis(),
+            config.idle_in_transaction_timeout.as_millis(),
+        );
+        let mut manager = ManagerConfig::default();
+        // No test query per checkout: a connection that died is noticed by its first statement, which is sent again.
+        manager.recycling_method = RecyclingMethod::Fast;
+        manager.custom_setup = Box::new(move |url| {
+            let (url, settings) = (url.to_owned(), settings.clone());
+            let opened = runtime.spawn(async move {
+                let mut connection = AsyncPgConnection::establish(&url).await?;
+                connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            });
+            async move { opened.await.unwrap_or_else(|error| Err(ConnectionError::BadConnection(error.to_string()))) }
+                .boxed()
+        });
+        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(&config.url, manager);
+        let pool = DeadPool::builder(manager)
+            .max_size(config.pool_size)
+            .wait_timeout(Some(config.acquire_timeout))
+            .create_timeout(Some(config.acquire_timeout))
+            .runtime(deadpool_redis::Runtime::Tokio1)
+            .build()
+            .map_err(|error| StoreError::Broken(error.into()))?;
+        Ok(Self { pool })
+    }
+
+    /// Numbers for the metrics.
+    pub fn pool_numbers(&self) -> PoolNumbers {
+        let status = self.pool.status();
+        PoolNumbers { open: status.size, free: status.available, waiting: status.waiting }
+    }
+
+    /// Whether the database answers and has every migration of this program.
+    pub async fn ready(&self) -> Result<bool, StoreError> {
+        let applied = self
+            .rows::<diesel::sql_types::Text, String>(|| {
+                super::statement::statement("SELECT version FROM __diesel_schema_migrations")
+            })
+            .await?;
+        Ok(super::migrations::versions().iter().all(|version| applied.contains(version)))
+    }
+
+    pub(super) async fn connection(&self) -> Result<Connection, StoreError> {
+        self.pool.get().await.map_err(|error| StoreError::Unavailable(error.into()))
+    }
+
+    /// Runs a read, or a write that is whole by itself, and returns its rows. `make` is called again when the
+    /// connection turns out to have been dead before the statement was sent.
+    pub(super) async fn rows<R, U>(&self, make: impl Fn() -> Statement<R> + Send) -> Result<Vec<U>, StoreError>
+    where
+        U: Send,
+        R: 'static,
+        Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        let mut connection = self.connection().await?;
+        // A statement that is dropped half-way would leave its answer on the connection: such a one is not reused.
+        match load(&mut connection, make()).await {
+            Err(error) if connection_is_gone(&error) => {
+                drop(Object::take(connection));
+                let mut fresh = self.fresh_connection().await?;
+                load(&mut fresh, make()).await.map_err(classify)
+            }
+            result => result.map_err(classify),
+        }
+    }
+
+    /// Like [`Postgres::rows`], for at most one row.
+    pub(super) async fn row<R, U>(&self, make: impl Fn() -> Statement<R> + Send) -> Result<Option<U>, StoreError>
+    where
+        U: Send,
+        R: 'static,
+        Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        Ok(self.rows(make).await?.into_iter().next())
+    }
+
+    /// A connection that was not idle in the pool: the idle ones probably died together.
+    pub(super) async fn fresh_connection(&self) -> Result<Connection, StoreError> {
+        self.pool.retain(|_, metrics| metrics.age() < Duration::from_millis(1));
+        self.connection().await
+    }
+}
+
+pub(super) async fn load<R, U>(connection: &mut AsyncPgConnection, query: Statement<R>) -> QueryResult<Vec<U>>
+where
+    U: Send,
+    R: 'static,
+    Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+{
+    query.load::<U>(connection).await
+}
+
+/// An error for a row that the schema should have made impossible.
+pub(super) fn impossible(what: &str) -> StoreError {
+    StoreError::Broken(Box::new(Error::DeserializationError(what.to_owned().into())))
+}

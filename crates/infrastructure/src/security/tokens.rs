@@ -1,0 +1,235 @@
+//! Access tokens, refresh tokens and queue tokens.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Duration, Utc};
+use hmac::{Hmac, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use onsale_application::{
+    accounts::{Identity, Tokens},
+    line::{QueueTicket, QueueTokens},
+};
+use onsale_domain::{
+    account::Role,
+    ids::{ConcertId, UserId},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::derive_key;
+
+const ISSUER: &str = "onsale";
+const AUDIENCE: &str = "onsale-api";
+
+/// Access tokens are JWTs under HMAC-SHA-256: only this installation has to verify them, and that costs under a
+/// microsecond where a public-key signature costs tens.
+pub struct SignedTokens {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    access_ttl_secs: i64,
+    refresh_ttl: Duration,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    role: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+impl SignedTokens {
+    /// Tokens under keys derived from `secret`.
+    pub fn new(secret: &[u8], access_ttl_secs: i64, refresh_ttl: Duration) -> Self {
+        let key = derive_key(secret, "access token");
+        // Only this algorithm is accepted, whatever a token's header says. Times are checked against the
+        // application's clock below, not against the one that the library would read.
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        Self {
+            encoding: EncodingKey::from_secret(&key),
+            decoding: DecodingKey::from_secret(&key),
+            validation,
+            access_ttl_secs,
+            refresh_ttl,
+        }
+    }
+}
+
+impl Tokens for SignedTokens {
+    fn access_ttl_secs(&self) -> i64 {
+        self.access_ttl_secs
+    }
+
+    fn refresh_ttl(&self) -> Duration {
+        self.refresh_ttl
+    }
+
+    fn sign_access(&self, identity: Identity, now: DateTime<Utc>) -> String {
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: identity.user_id.0,
+            role: identity.role.as_str().to_owned(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            exp: now.timestamp() + self.access_ttl_secs,
+        };
+        // Signing these claims with HMAC has no way to fail; an empty token would be refused everywhere.
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default()
+    }
+
+    fn verify_access(&self, token: &str, now: DateTime<Utc>) -> Option<Identity> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).ok()?.claims;
+        let now = now.timestamp();
+        // Five seconds for instances whose clocks differ.
+        if now >= claims.exp || claims.nbf > now + 5 {
+            return None;
+        }
+        Some(Identity { user_id: UserId(claims.sub), role: Role::parse(&claims.role)? })
+    }
+
+    fn new_refresh(&self) -> String {
+        URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+    }
+
+    fn hash_refresh(&self, token: &str) -> [u8; 32] {
+        Sha256::digest(token.as_bytes()).into()
+    }
+}
+
+/// Queue tokens: a fixed layout under HMAC-SHA-256, base64url.
+///
+/// Bytes: 0 version (1); 1 key id; 2..18 concert; 18..34 fan; 34..42 number; 42..50 epoch; 50..66 id; 66..98 MAC over
+/// all before.
+pub struct SignedQueueTokens {
+    mac: Hmac<Sha256>,
+}
+
+const VERSION: u8 = 1;
+const KEY_ID: u8 = 1;
+const BODY: usize = 66;
+const WHOLE: usize = BODY + 32;
+
+impl SignedQueueTokens {
+    /// Tokens under a key derived from `secret`.
+    pub fn new(secret: &[u8]) -> Result<Self, onsale_application::error::StoreError> {
+        let mac = Hmac::new_from_slice(&derive_key(secret, "queue token"))
+            .map_err(|error| onsale_application::error::StoreError::Broken(error.into()))?;
+        Ok(Self { mac })
+    }
+}
+
+fn body_of(ticket: &QueueTicket) -> Vec<u8> {
+    let mut body = Vec::with_capacity(WHOLE);
+    body.extend([VERSION, KEY_ID]);
+    body.extend(ticket.concert_id.0.as_bytes());
+    body.extend(ticket.user_id.0.as_bytes());
+    body.extend(ticket.number.to_be_bytes());
+    body.extend(ticket.epoch.to_be_bytes());
+    body.extend(ticket.id.as_bytes());
+    body
+}
+
+/// Takes the next `N` bytes off the front.
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+impl QueueTokens for SignedQueueTokens {
+    fn sign_queue(&self, ticket: &QueueTicket) -> String {
+        let mut whole = body_of(ticket);
+        let mac = self.mac.clone().chain_update(&whole).finalize().into_bytes();
+        whole.extend(mac);
+        URL_SAFE_NO_PAD.encode(whole)
+    }
+
+    fn verify_queue(&self, token: &str) -> Option<QueueTicket> {
+        let mut whole = [0_u8; WHOLE + 3];
+        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut whole).ok()?;
+        if length != WHOLE {
+            return None;
+        }
+        let (mut body, mac) = whole.get(..WHOLE)?.split_at_checked(BODY)?;
+        self.mac.clone().chain_update(body).verify_slice(mac).ok()?;
+        if take::<2>(&mut body)? != [VERSION, KEY_ID] {
+            return None;
+        }
+        Some(QueueTicket {
+            concert_id: ConcertId(Uuid::from_bytes(take(&mut body)?)),
+            user_id: UserId(Uuid::from_bytes(take(&mut body)?)),
+            number: i64::from_be_bytes(take(&mut body)?),
+            epoch: i64::from_be_bytes(take(&mut body)?),
+            id: Uuid::from_bytes(take(&mut body)?),
+        })
+    }
+
+    fn jitter(&self) -> f64 {
+        rand::random::<f64>()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn ticket() -> QueueTicket {
+        QueueTicket {
+            concert_id: ConcertId(Uuid::from_u128(1)),
+            user_id: UserId(Uuid::from_u128(2)),
+            number: 41_200,
+            epoch: 1_790_000_000_000,
+            id: Uuid::from_u128(3),
+        }
+    }
+
+    #[test]
+    fn a_queue_token_says_what_was_signed_and_nothing_else_is_believed() {
+        let tokens = SignedQueueTokens::new(&[7; 32]).expect("a key");
+        let text = tokens.sign_queue(&ticket());
+        assert_eq!(tokens.verify_queue(&text), Some(ticket()));
+        for index in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            if let Some(byte) = bytes.get_mut(index) {
+                *byte = if *byte == b'A' { b'B' } else { b'A' };
+            }
+            let forged = String::from_utf8(bytes).expect("ascii");
+            assert_eq!(tokens.verify_queue(&forged), None, "byte {index}");
+            assert_eq!(tokens.verify_queue(text.get(..index).unwrap_or_default()), None, "cut at {index}");
+        }
+        assert_eq!(tokens.verify_queue(&format!("{text}AAAA")), None);
+        assert_eq!(tokens.verify_queue(&"A".repeat(10_000)), None);
+        let others = SignedQueueTokens::new(&[8; 32]).expect("a key");
+        assert_eq!(others.verify_queue(&text), None);
+    }
+
+    #[test]
+    fn access_tokens_end_and_cannot_be_forged() {
+        let tokens = SignedTokens::new(&[7; 32], 900, Duration::days(30));
+        let now: DateTime<Utc> = "2027-01-01T00:00:00Z".parse().expect("a date");
+        let identity = Identity { user_id: UserId(Uuid::from_u128(2)), role: Role::Operator };
+        let text = tokens.sign_access(identity, now);
+        assert_eq!(tokens.verify_access(&text, now), Some(identity));
+        assert_eq!(tokens.verify_access(&text, now + Duration::seconds(899)), Some(identity));
+        assert_eq!(tokens.verify_access(&text, now + Duration::seconds(900)), None);
+        assert_eq!(tokens.verify_access(&text, now - Duration::seconds(60)), None, "not valid yet");
+        let others = SignedTokens::new(&[8; 32], 900, Duration::days(30));
+        assert_eq!(others.verify_access(&text, now), None);
+        // The algorithm "none", with the same claims.
+        let payload = text.split('.').nth(1).expect("three parts");
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+        assert_eq!(tokens.verify_access(&format!("{header}.{payload}."), now), None);
+        assert_eq!(tokens.verify_access(text.get(..text.len() - 5).unwrap_or_default(), now), None);
+    }
+}

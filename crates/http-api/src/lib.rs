@@ -1,1 +1,18 @@
+//! The REST API: requests in, facades called, answers out.
+//!
+//! [`routes::ROUTES`] is the one table of everything that is served: who may call it and which problems it can answer.
+//! The OpenAPI document, the 405 answers and the test that walks all routes are made from it.
 
+pub mod conditional;
+pub mod endpoints;
+pub mod extract;
+pub mod metrics;
+mod middleware;
+pub mod openapi;
+pub mod problem;
+pub mod routes;
+mod server;
+pub mod state;
+
+pub use server::{ServerOptions, start};
+pub use state::{ApiState, Detached, Facades, Limits};

@@ -21,3 +21,8 @@ impl Ids for System {
         Uuid::now_v7()
     }
 }
+
+/// Fresh randomness for a key.
+pub fn random_bytes() -> [u8; 32] {
+    rand::random()
+}

@@ -1,1 +1,281 @@
-fn main() {}
+//! `onsale`: serve, develop, operate.
+#![expect(clippy::print_stdout, reason = "a command line prints its results")]
+
+use std::{
+    io::{BufRead, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use onsale_domain::account::Role;
+use onsale_infrastructure::postgres::{Postgres, migrations};
+use onsale_local_stack::{Stack, StackConfig};
+use onsale_server::{
+    config::Config,
+    demo, dev, mint, serve, telemetry, wiring,
+};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Concert ticketing that survives the minute tickets go on sale.
+#[derive(Parser)]
+#[command(name = "onsale", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Clone)]
+struct ConfigFile {
+    /// A TOML file; the environment goes before it.
+    #[arg(long, env = "ONSALE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API; needs PostgreSQL, Redis and secrets.
+    Serve(ConfigFile),
+    /// Serve with a private PostgreSQL and Redis, demo data and generated secrets.
+    Dev {
+        /// Where everything is kept.
+        #[arg(long, default_value = ".onsale")]
+        data_dir: PathBuf,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        bind: String,
+    },
+    /// A private PostgreSQL and Redis for other programs.
+    Stack {
+        #[command(subcommand)]
+        command: StackCommand,
+    },
+    /// Apply the schema to DATABASE_URL, or revert it.
+    Migrate {
+        /// up or down.
+        #[arg(default_value = "up", value_parser = ["up", "down"])]
+        direction: String,
+    },
+    /// Add the demo data, unless there are concerts already.
+    Seed(ConfigFile),
+    /// Operators.
+    Operator {
+        #[command(subcommand)]
+        command: OperatorCommand,
+    },
+    /// Access tokens for load tests.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Subcommand)]
+enum StackCommand {
+    /// Run a command with DATABASE_URL and REDIS_URL of a throw-away stack.
+    Exec {
+        /// Where the stack is kept while it runs; a temporary folder when not given.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// The command.
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum OperatorCommand {
+    /// Make an operator; the password comes from ONSALE_OPERATOR_PASSWORD or from standard input.
+    Create {
+        /// E-mail address.
+        #[arg(long)]
+        email: String,
+        /// Name.
+        #[arg(long, default_value = "Operator")]
+        name: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Make fans with wallets and print a token for each, as JSON lines.
+    Mint {
+        /// How many.
+        #[arg(long)]
+        fans: usize,
+        /// What each wallet holds, in minor units.
+        #[arg(long, default_value_t = 0)]
+        balance: i64,
+        /// Start of the fans' addresses.
+        #[arg(long, default_value = "load")]
+        prefix: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("onsale: the runtime does not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(next) = source {
+                text = format!("{text}: {next}");
+                source = next.source();
+            }
+            eprintln!("onsale: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(file) => {
+            let config = Config::load(file.config.as_deref())?;
+            telemetry::start_logs(config.log_format, &config.log_filter);
+            let listener = serve::listen(&config)?;
+            serve::serve(&config, listener, serve::stop_on_signals()).await?;
+        }
+        Command::Dev { data_dir, bind } => develop(data_dir, &bind).await?,
+        Command::Stack { command: StackCommand::Exec { data_dir, command } } => {
+            return stack_exec(data_dir, &command).await;
+        }
+        Command::Migrate { direction } => {
+            let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is missing")?;
+            let (word, versions) = if direction == "down" {
+                ("reverted", migrations::down(&url).await?)
+            } else {
+                ("applied", migrations::up(&url).await?)
+            };
+            println!("{} migrations {word}", versions.len());
+        }
+        Command::Seed(file) => {
+            let config = Config::load(file.config.as_deref())?;
+            println!("{}", if seed(&config).await? { "demo data added" } else { "there are concerts already" });
+        }
+        Command::Operator { command: OperatorCommand::Create { email, name, config } } => {
+            let config = Config::load(config.config.as_deref())?;
+            let password = operator_password()?;
+            let instance = wiring::instance(&config, &tokio::runtime::Handle::current())?;
+            let user = instance.api.facades.accounts.create(&email, &password, &name, Role::Operator).await?;
+            println!("operator {} has id {}", user.email, user.id);
+        }
+        Command::Token { command: TokenCommand::Mint { fans, balance, prefix, config } } => {
+            let config = Config::load(config.config.as_deref())?;
+            let postgres = Postgres::new(&config.database, tokio::runtime::Handle::current())?;
+            let mut out = std::io::stdout().lock();
+            for token in mint::mint(&config, &postgres, fans, balance, &prefix).await? {
+                writeln!(out, "{}", serde_json::to_string(&token)?)?;
+            }
+        }
+        Command::Openapi => print!("{}", onsale_http_api::openapi::text()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Never as an argument: arguments show in the list of processes.
+fn operator_password() -> Result<String, Failure> {
+    if let Ok(password) = std::env::var("ONSALE_OPERATOR_PASSWORD") {
+        return Ok(password);
+    }
+    eprint!("Password: ");
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn seed(config: &Config) -> Result<bool, Failure> {
+    let instance = wiring::instance(config, &tokio::runtime::Handle::current())?;
+    Ok(demo::seed(&instance).await?)
+}
+
+async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
+    std::fs::create_dir_all(&data_dir)?;
+    let secrets = dev::secrets(&data_dir)?;
+    let stop = serve::stop_on_signals();
+    let given = std::env::var("DATABASE_URL").ok().zip(std::env::var("REDIS_URL").ok());
+    let (stack, database_url, redis_url) = match given {
+        Some((database_url, redis_url)) => (None, database_url, redis_url),
+        None => {
+            let stack = Stack::start(StackConfig { data_dir, durable: true, max_connections: 100 }).await?;
+            let urls = (stack.database_url().to_owned(), stack.redis_url().to_owned());
+            (Some(stack), urls.0, urls.1)
+        }
+    };
+    let environment = |name: &str| match name {
+        "DATABASE_URL" => Some(database_url.clone()),
+        "REDIS_URL" => Some(redis_url.clone()),
+        "ONSALE_HTTP_BIND" => Some(bind.to_owned()),
+        _ => std::env::var(name).ok(),
+    };
+    // Whatever goes wrong from here on, the stack is stopped in order.
+    let served = async {
+        let config = Config::parse(&secrets, &environment)?;
+        telemetry::start_logs(config.log_format, &config.log_filter);
+        let listener = serve::listen(&config)?;
+        migrations::up(&database_url).await?;
+        if seed(&config).await? {
+            tracing::info!("demo data added");
+        }
+        println!("API           http://{bind}/api/v1");
+        println!("Swagger UI    http://{bind}/docs/");
+        println!("Metrics       http://{bind}/metrics");
+        println!("PostgreSQL    {database_url}");
+        println!("Redis         {redis_url}");
+        println!("Demo fan      {} / {}", demo::FAN.0, demo::FAN.1);
+        println!("Demo operator {} / {}", demo::OPERATOR.0, demo::OPERATOR.1);
+        println!("Ctrl-C stops everything; the data stay.");
+        serve::serve(&config, listener, stop).await?;
+        Ok::<(), Failure>(())
+    };
+    let served = served.await;
+    if let Some(stack) = stack {
+        stack.stop().await?;
+    }
+    served
+}
+
+async fn stack_exec(data_dir: Option<PathBuf>, command: &[String]) -> Result<ExitCode, Failure> {
+    let [program, arguments @ ..] = command else { return Err("no command".into()) };
+    let temporary = data_dir.is_none();
+    let data_dir =
+        data_dir.unwrap_or_else(|| std::env::temp_dir().join(format!("onsale-stack-{}", std::process::id())));
+    std::fs::create_dir_all(&data_dir)?;
+    let stack = Stack::start(StackConfig { data_dir: data_dir.clone(), durable: false, max_connections: 300 }).await?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("DATABASE_URL", stack.database_url())
+        .env("REDIS_URL", stack.redis_url())
+        .spawn()
+        .map_err(|error| format!("{program} does not start: {error}"))?;
+    let stop = serve::stop_on_signals();
+    let status = tokio::select! {
+        status = child.wait() => status,
+        () = stop.cancelled() => {
+            // The terminal has told the child too; if not, it ends with us.
+            child.kill().await?;
+            child.wait().await
+        }
+    };
+    stack.stop().await?;
+    if temporary {
+        drop(std::fs::remove_dir_all(&data_dir));
+    }
+    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}

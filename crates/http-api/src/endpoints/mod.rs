@@ -1,0 +1,170 @@
+//! The endpoints, one file per resource. What each may answer stands in [`crate::routes::ROUTES`].
+
+pub mod admin;
+pub mod auth;
+pub mod concerts;
+pub mod queue;
+pub mod reports;
+pub mod reservations;
+pub mod seats;
+pub mod system;
+pub mod tickets;
+pub mod wallet;
+
+use actix_web::{HttpResponse, web};
+use chrono::{DateTime, Utc};
+use onsale_application::{catalogue::PageStart, idempotency::StoredAnswer};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_actix_web::{scope, service_config::ServiceConfig};
+use uuid::Uuid;
+
+use crate::problem::{ApiError, Code};
+
+/// What a handler returns.
+pub type ApiResult = Result<HttpResponse, ApiError>;
+
+/// Registers every endpoint with its OpenAPI description.
+pub fn documented(config: &mut ServiceConfig<'_>) {
+    config
+        .service(
+            scope("/api/v1")
+                .service(auth::sign_up)
+                .service(auth::log_in)
+                .service(auth::refresh)
+                .service(auth::log_out)
+                .service(auth::me)
+                .service(concerts::list)
+                .service(concerts::read)
+                .service(concerts::shows)
+                .service(queue::overview)
+                .service(queue::join)
+                .service(queue::status)
+                .service(queue::leave)
+                .service(seats::availability)
+                .service(seats::list)
+                .service(reservations::reserve)
+                .service(reservations::list)
+                .service(reservations::read)
+                .service(reservations::release)
+                .service(reservations::pay)
+                .service(wallet::read)
+                .service(wallet::entries)
+                .service(wallet::charge)
+                .service(tickets::list)
+                .service(tickets::read)
+                .service(tickets::read_qr)
+                .service(admin::create_concert)
+                .service(admin::read_concert)
+                .service(admin::edit_concert)
+                .service(admin::create_show)
+                .service(admin::read_show)
+                .service(admin::edit_show)
+                .service(admin::add_seats)
+                .service(queue::read_policy)
+                .service(queue::write_policy)
+                .service(queue::pause)
+                .service(queue::resume)
+                .service(queue::drain)
+                .service(queue::close)
+                .service(queue::read_stats)
+                .service(reports::show_report)
+                .service(reports::reconciliation)
+                .service(reports::outbox),
+        )
+        .service(system::jwks)
+        .service(system::livez)
+        .service(system::readyz)
+        .service(system::metrics)
+        .service(system::openapi);
+}
+
+/// Registers every endpoint on the real server.
+pub(crate) fn configure(config: &mut web::ServiceConfig) {
+    documented(&mut ServiceConfig::new(config));
+}
+
+/// Where a page starts and how long it is.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// `next_cursor` of the page before.
+    #[param(max_length = 100)]
+    pub cursor: Option<String>,
+    /// Most items on the page, 1 to 100; 20 when not given.
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<i64>,
+}
+
+impl PageQuery {
+    fn limit(&self) -> Result<usize, ApiError> {
+        let limit = self.limit.unwrap_or(20);
+        match usize::try_from(limit) {
+            Ok(limit @ 1..=100) => Ok(limit),
+            _ => Err(onsale_domain::fault::Faults::one("limit", "must be 1 to 100").into()),
+        }
+    }
+
+    /// A cursor of a list by time and id.
+    fn start(&self) -> Result<Option<PageStart>, ApiError> {
+        let parse = |text: &str| {
+            let (micros, id) = text.split_once('_')?;
+            let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+            // Beyond the years of any show lies nothing, and PostgreSQL's calendar ends before chrono's.
+            let in_calendar = (0..=7_258_118_400_000_000).contains(&at.timestamp_micros());
+            in_calendar.then_some(PageStart { at, id: Uuid::try_parse(id).ok()? })
+        };
+        self.parsed(parse)
+    }
+
+    /// A cursor of a list by id.
+    fn after_id(&self) -> Result<Option<Uuid>, ApiError> {
+        self.parsed(|text| Uuid::try_parse(text).ok())
+    }
+
+    /// A cursor of a list by number.
+    fn after_number(&self) -> Result<Option<i64>, ApiError> {
+        self.parsed(|text| text.parse().ok())
+    }
+
+    fn parsed<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
+        match &self.cursor {
+            None => Ok(None),
+            Some(text) => parse(text)
+                .map(Some)
+                .ok_or_else(|| ApiError::detail(Code::MalformedRequest, "cursor: is no cursor of this list")),
+        }
+    }
+}
+
+fn cursor(start: PageStart) -> String {
+    format!("{}_{}", start.at.timestamp_micros(), start.id)
+}
+
+/// A stored or fresh answer as a response.
+fn answer(answer: &StoredAnswer) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap_or(actix_web::http::StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    if let Some(location) = &answer.location {
+        response.insert_header(("Location", location.as_str()));
+    }
+    response.insert_header(("Cache-Control", "no-store"));
+    response.content_type("application/json").body(answer.body.clone())
+}
+
+/// An answer of this status with this body.
+fn stored(status: u16, location: Option<String>, body: &impl serde::Serialize) -> StoredAnswer {
+    // These bodies are plain structs, which always serialise.
+    StoredAnswer { status, location, body: serde_json::to_string(body).unwrap_or_default() }
+}
+
+/// A body that is not to be kept by anyone.
+fn private(body: &impl serde::Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).json(body)
+}
+
+/// Millisecond precision, which is all that anyone acts on.
+fn instant(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap_or(at)
+}

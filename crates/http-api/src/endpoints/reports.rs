@@ -1,0 +1,112 @@
+//! Reports for operators.
+
+use actix_web::get;
+use onsale_domain::ids::ShowId;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{ApiResult, private};
+use crate::{
+    extract::{Id, Operator, State},
+    problem::{ApiError, Code},
+};
+
+/// How a show sells.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ShowReport)]
+pub struct ShowReportDto {
+    show_id: Uuid,
+    available: i64,
+    held: i64,
+    sold: i64,
+    blocked: i64,
+    /// Captured payments, minor units.
+    revenue_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
+}
+
+/// Whether the books are right.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reconciliation)]
+pub struct ReconciliationDto {
+    /// Whether every difference below is zero.
+    balanced: bool,
+    /// Sum of all ledger entries.
+    entries_sum_minor: i64,
+    /// Postings that do not sum to zero.
+    unbalanced_transactions: i64,
+    /// Wallets whose balance differs from their entries.
+    wallets_differing: i64,
+    /// Captured payments less the revenue accounts.
+    payments_less_revenue_minor: i64,
+    /// Reservations that are paid in part.
+    half_paid_reservations: i64,
+    /// Sum of all wallets.
+    wallets_total_minor: i64,
+}
+
+/// Events that wait to be sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OutboxReport)]
+pub struct OutboxReportDto {
+    pending: i64,
+    published: i64,
+    /// Age of the oldest event that waits.
+    oldest_pending_secs: Option<i64>,
+}
+
+/// How a show sells.
+#[utoipa::path(tag = "Operators", operation_id = "readShowReport", params(("id" = Uuid, Path, description = "Show")),
+    responses((status = 200, description = "The report", body = ShowReportDto)))]
+#[get("/admin/shows/{id}/report")]
+pub(crate) async fn show_report(_operator: Operator, state: State, id: Id) -> ApiResult {
+    let report = state.facades.reports.show(ShowId(id.0)).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
+    Ok(private(&ShowReportDto {
+        show_id: id.0,
+        available: report.available,
+        held: report.held,
+        sold: report.sold,
+        blocked: report.blocked,
+        revenue_minor: report.revenue_minor,
+        currency: report.currency,
+    }))
+}
+
+/// Do the books balance?
+#[utoipa::path(tag = "Operators", operation_id = "readReconciliation",
+    responses((status = 200, description = "The reconciliation", body = ReconciliationDto)))]
+#[get("/admin/ledger/reconciliation")]
+pub(crate) async fn reconciliation(_operator: Operator, state: State) -> ApiResult {
+    let r = state.facades.reports.reconciliation().await?;
+    let differences = [
+        r.entries_sum_minor,
+        r.unbalanced_transactions,
+        r.wallets_differing,
+        r.payments_less_revenue_minor,
+        r.half_paid_reservations,
+    ];
+    Ok(private(&ReconciliationDto {
+        balanced: differences.iter().all(|difference| *difference == 0),
+        entries_sum_minor: r.entries_sum_minor,
+        unbalanced_transactions: r.unbalanced_transactions,
+        wallets_differing: r.wallets_differing,
+        payments_less_revenue_minor: r.payments_less_revenue_minor,
+        half_paid_reservations: r.half_paid_reservations,
+        wallets_total_minor: r.wallets_total_minor,
+    }))
+}
+
+/// Events that wait to be sent.
+#[utoipa::path(tag = "Operators", operation_id = "readOutbox",
+    responses((status = 200, description = "The outbox", body = OutboxReportDto)))]
+#[get("/admin/outbox")]
+pub(crate) async fn outbox(_operator: Operator, state: State) -> ApiResult {
+    let report = state.facades.reports.outbox().await?;
+    Ok(private(&OutboxReportDto {
+        pending: report.pending,
+        published: report.published,
+        oldest_pending_secs: report.oldest_pending_secs,
+    }))
+}

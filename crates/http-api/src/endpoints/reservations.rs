@@ -1,0 +1,218 @@
+//! Reservations and their payment.
+
+use actix_web::{HttpResponse, delete, get, post};
+use chrono::{DateTime, Utc};
+use onsale_application::{
+    idempotency::Idempotent,
+    selling::{Payment, Reservation},
+};
+use onsale_domain::{
+    ids::{ReservationId, SeatId, ShowId},
+    seat::SeatChoice,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{ApiResult, PageQuery, answer, instant, private, stored, tickets::PaidTicketDto};
+use crate::{
+    extract::{Id, IdempotencyKey, Json, Query, QueueToken, SignedIn, State},
+    problem::{ApiError, Code},
+};
+
+/// Seats to reserve.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewReservation {
+    /// One to four seats (or the show's own limit), none twice.
+    #[schema(min_items = 1, max_items = 20)]
+    seats: Vec<SeatChoiceDto>,
+}
+
+/// A seat at the version that the fan saw.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SeatChoice)]
+#[serde(deny_unknown_fields)]
+pub struct SeatChoiceDto {
+    seat_id: Uuid,
+    /// As read from the seat list.
+    #[schema(example = 1, minimum = 1)]
+    version: i32,
+}
+
+/// A reservation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reservation)]
+pub struct ReservationDto {
+    id: Uuid,
+    show_id: Uuid,
+    concert_id: Uuid,
+    /// `held`, `paid`, `cancelled`, `expired` or `refunded`.
+    #[schema(example = "held")]
+    state: String,
+    /// What all seats cost together, in minor units.
+    #[schema(example = 300_000)]
+    total_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
+    /// End of the hold.
+    expires_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+    seats: Vec<ReservedSeatDto>,
+}
+
+/// A seat of a reservation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReservedSeat)]
+pub struct ReservedSeatDto {
+    id: Uuid,
+    #[schema(example = "A")]
+    section: String,
+    #[schema(example = "1")]
+    row: String,
+    #[schema(example = 12)]
+    number: i32,
+    /// Minor units.
+    #[schema(example = 150_000)]
+    price_minor: i64,
+}
+
+/// A page of reservations.
+#[derive(Serialize, ToSchema)]
+pub struct ReservationPage {
+    items: Vec<ReservationDto>,
+    /// For the `cursor` of the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+/// A payment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Payment)]
+pub struct PaymentDto {
+    id: Uuid,
+    reservation_id: Uuid,
+    /// Minor units.
+    #[schema(example = 300_000)]
+    amount_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
+    /// The wallet's balance afterwards.
+    #[schema(example = 700_000)]
+    balance_minor: i64,
+    tickets: Vec<PaidTicketDto>,
+}
+
+impl From<&Reservation> for ReservationDto {
+    fn from(reservation: &Reservation) -> Self {
+        let seats = reservation.seats.iter().map(|seat| ReservedSeatDto {
+            id: seat.id.0,
+            section: seat.section.clone(),
+            row: seat.row.clone(),
+            number: seat.number,
+            price_minor: seat.price_minor,
+        });
+        Self {
+            id: reservation.id.0,
+            show_id: reservation.show_id.0,
+            concert_id: reservation.concert_id.0,
+            state: reservation.state.as_str().to_owned(),
+            total_minor: reservation.total_minor,
+            currency: reservation.currency.clone(),
+            expires_at: instant(reservation.expires_at),
+            created_at: instant(reservation.created_at),
+            seats: seats.collect(),
+        }
+    }
+}
+
+impl From<&Payment> for PaymentDto {
+    fn from(payment: &Payment) -> Self {
+        Self {
+            id: payment.id.0,
+            reservation_id: payment.reservation_id.0,
+            amount_minor: payment.amount_minor,
+            currency: payment.currency.clone(),
+            balance_minor: payment.balance_minor,
+            tickets: payment.tickets.iter().map(PaidTicketDto::from).collect(),
+        }
+    }
+}
+
+/// Reserve seats, all or none. Losing a race answers 409 with the seats as they are now.
+#[utoipa::path(tag = "Reservations", operation_id = "reserveSeats", params(("id" = Uuid, Path, description = "Show")),
+    request_body = NewReservation,
+    responses((status = 201, description = "The reservation", body = ReservationDto)))]
+#[post("/shows/{id}/reservations")]
+pub(crate) async fn reserve(
+    user: SignedIn,
+    state: State,
+    id: Id,
+    token: QueueToken,
+    key: IdempotencyKey,
+    body: Json<NewReservation>,
+) -> ApiResult {
+    let choices = body.value.seats.iter();
+    let choices =
+        choices.map(|seat| SeatChoice { seat_id: SeatId(seat.seat_id), version: seat.version }).collect();
+    let idempotent = Idempotent {
+        key: key.bound_to(&body.bytes),
+        render: Box::new(|reservation: &Reservation| {
+            let location = format!("/api/v1/reservations/{}", reservation.id);
+            stored(201, Some(location), &ReservationDto::from(reservation))
+        }),
+    };
+    let selling = state.facades.selling.clone();
+    let write = async move { selling.reserve(ShowId(id.0), user.0, token.0, choices, idempotent).await };
+    Ok(answer(&state.detached.run(write).await??))
+}
+
+/// My reservations, newest first.
+#[utoipa::path(tag = "Reservations", operation_id = "listReservations", params(PageQuery),
+    responses((status = 200, description = "A page of reservations", body = ReservationPage)))]
+#[get("/reservations")]
+pub(crate) async fn list(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
+    let before = query.0.after_id()?.map(ReservationId);
+    let (found, more) = state.facades.selling.reservations(user.0, before, query.0.limit()?).await?;
+    let next_cursor = if more { found.last().map(|last| last.id.to_string()) } else { None };
+    Ok(private(&ReservationPage { items: found.iter().map(ReservationDto::from).collect(), next_cursor }))
+}
+
+/// One of my reservations.
+#[utoipa::path(tag = "Reservations", operation_id = "readReservation",
+    params(("id" = Uuid, Path, description = "Reservation")),
+    responses((status = 200, description = "The reservation", body = ReservationDto)))]
+#[get("/reservations/{id}")]
+pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
+    let reservation = state.facades.selling.reservation(ReservationId(id.0), user.0).await?;
+    Ok(private(&ReservationDto::from(&reservation)))
+}
+
+/// Release a held reservation; its seats are free at once. One that ended before stays ended.
+#[utoipa::path(tag = "Reservations", operation_id = "releaseReservation",
+    params(("id" = Uuid, Path, description = "Reservation")),
+    responses((status = 204, description = "The seats are free")))]
+#[delete("/reservations/{id}")]
+pub(crate) async fn release(user: SignedIn, state: State, id: Id) -> ApiResult {
+    let selling = state.facades.selling.clone();
+    let released = state.detached.run(async move { selling.release(ReservationId(id.0), user.0).await }).await?;
+    released.map_err(|error| match ApiError::from(error) {
+        refused if refused.code == Code::AlreadyPaid => ApiError::new(Code::ReservationPaid),
+        other => other,
+    })?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Pay a held reservation from the wallet: money, seats and tickets together. Ends the fan's turn.
+#[utoipa::path(tag = "Reservations", operation_id = "payReservation",
+    params(("id" = Uuid, Path, description = "Reservation")),
+    responses((status = 201, description = "The payment and the tickets", body = PaymentDto)))]
+#[post("/reservations/{id}/payment")]
+pub(crate) async fn pay(user: SignedIn, state: State, id: Id, token: QueueToken, key: IdempotencyKey) -> ApiResult {
+    let idempotent = Idempotent {
+        key: key.bound_to(&[]),
+        render: Box::new(|payment: &Payment| stored(201, None, &PaymentDto::from(payment))),
+    };
+    let selling = state.facades.selling.clone();
+    let write = async move { selling.pay(ReservationId(id.0), user.0, token.0, idempotent).await };
+    Ok(answer(&state.detached.run(write).await??))
+}

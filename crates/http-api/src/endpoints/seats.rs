@@ -1,0 +1,189 @@
+//! Seats of a show.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, get};
+use onsale_application::seat_maps::{SeatMap, SeatView};
+use onsale_domain::ids::ShowId;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::ApiResult;
+use crate::{
+    conditional::Rendered,
+    extract::{Id, Query, QueueToken, SignedIn, State},
+    problem::ApiError,
+};
+
+/// A seat.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Seat)]
+pub struct SeatDto {
+    id: Uuid,
+    #[schema(example = "A")]
+    section: String,
+    #[schema(example = "1")]
+    row: String,
+    #[schema(example = 12)]
+    number: i32,
+    /// Minor units of the show's currency.
+    #[schema(example = 150_000)]
+    price_minor: i64,
+    /// `available`, `held`, `sold` or `blocked`.
+    #[schema(example = "available")]
+    state: String,
+    /// Send it back when reserving.
+    #[schema(example = 1)]
+    version: i32,
+}
+
+impl From<&SeatView> for SeatDto {
+    fn from(seat: &SeatView) -> Self {
+        Self {
+            id: seat.id.0,
+            section: seat.section.clone(),
+            row: seat.row.clone(),
+            number: seat.number,
+            price_minor: seat.price_minor,
+            state: seat.state.as_str().to_owned(),
+            version: seat.version,
+        }
+    }
+}
+
+/// The seats of a show.
+#[derive(Serialize, ToSchema)]
+pub struct SeatList {
+    show_id: Uuid,
+    /// ISO 4217 code of the prices.
+    #[schema(example = "KRW")]
+    currency: String,
+    /// Ordered by section, row and number.
+    items: Vec<SeatDto>,
+}
+
+/// Which seats.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SeatQuery {
+    /// Only this section.
+    #[param(max_length = 40)]
+    section: Option<String>,
+}
+
+/// Which list was rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SeatListKey {
+    show: Uuid,
+    section: Option<String>,
+}
+
+/// A list as it was last sent, and the seats that it was made from.
+#[derive(Clone)]
+pub struct RenderedSeats {
+    from: Arc<SeatMap>,
+    rendered: Rendered,
+}
+
+/// Counts and prices of a section.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SectionAvailability)]
+pub struct SectionDto {
+    #[schema(example = "A")]
+    section: String,
+    #[schema(example = 18)]
+    available: i64,
+    #[schema(example = 4)]
+    held: i64,
+    #[schema(example = 28)]
+    sold: i64,
+    /// Lowest price in minor units.
+    #[schema(example = 99_000)]
+    price_low_minor: i64,
+    /// Highest price in minor units.
+    #[schema(example = 150_000)]
+    price_high_minor: i64,
+}
+
+/// What is left of a show.
+#[derive(Serialize, ToSchema)]
+pub struct Availability {
+    show_id: Uuid,
+    #[schema(example = "KRW")]
+    currency: String,
+    #[schema(example = 18)]
+    available: i64,
+    #[schema(example = 4)]
+    held: i64,
+    #[schema(example = 28)]
+    sold: i64,
+    sections: Vec<SectionDto>,
+}
+
+/// Counts and prices per section.
+#[utoipa::path(tag = "Seats", operation_id = "readAvailability", params(("id" = Uuid, Path, description = "Show")),
+    responses((status = 200, description = "What is left", body = Availability)))]
+#[get("/shows/{id}/availability")]
+pub(crate) async fn availability(request: HttpRequest, state: State, id: Id) -> ApiResult {
+    let (map, sections) = state.facades.seat_maps.availability(ShowId(id.0)).await?;
+    let sections: Vec<SectionDto> = sections
+        .into_iter()
+        .map(|s| SectionDto {
+            section: s.section,
+            available: s.available,
+            held: s.held,
+            sold: s.sold,
+            price_low_minor: s.price_low_minor,
+            price_high_minor: s.price_high_minor,
+        })
+        .collect();
+    let body = Availability {
+        show_id: map.show_id.0,
+        currency: map.currency.clone(),
+        available: sections.iter().map(|s| s.available).sum(),
+        held: sections.iter().map(|s| s.held).sum(),
+        sold: sections.iter().map(|s| s.sold).sum(),
+        sections,
+    };
+    Ok(Rendered::json(&body)?.respond(&request, "no-cache"))
+}
+
+/// The seats of a show with state, price and version. A seat is never shown as available for more than a second after
+/// it was taken.
+#[utoipa::path(tag = "Seats", operation_id = "listSeats",
+    params(("id" = Uuid, Path, description = "Show"), SeatQuery),
+    responses((status = 200, description = "The seats", body = SeatList)))]
+#[get("/shows/{id}/seats")]
+pub(crate) async fn list(
+    user: SignedIn,
+    request: HttpRequest,
+    state: State,
+    id: Id,
+    query: Query<SeatQuery>,
+    token: QueueToken,
+) -> ApiResult {
+    let map = state.facades.seat_maps.seats(ShowId(id.0), user.0, token.0.as_deref()).await?;
+    let key = SeatListKey { show: id.0, section: query.0.section };
+    let kept = state.rendered_seats.get(&key).await.filter(|kept| Arc::ptr_eq(&kept.from, &map));
+    let rendered = match kept {
+        Some(kept) => kept.rendered,
+        None => {
+            let rendered = render(&map, key.section.as_deref())?;
+            let keep = RenderedSeats { from: map, rendered: rendered.clone() };
+            state.rendered_seats.insert(key, keep).await;
+            rendered
+        }
+    };
+    Ok(rendered.respond(&request, "private, no-cache"))
+}
+
+fn render(map: &SeatMap, section: Option<&str>) -> Result<Rendered, ApiError> {
+    let wanted = map.seats.iter().filter(|seat| section.is_none_or(|section| seat.section == section));
+    Rendered::json(&SeatList {
+        show_id: map.show_id.0,
+        currency: map.currency.clone(),
+        items: wanted.map(SeatDto::from).collect(),
+    })
+}

@@ -1,0 +1,121 @@
+//! Around every request: an id, a span, a log line, counters, and problems in their final form.
+
+use actix_web::{
+    Error, HttpMessage,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderName, HeaderValue},
+    middleware::Next,
+    web,
+};
+use tracing::Instrument;
+
+use crate::{
+    problem::{ApiError, Code},
+    state::ApiState,
+};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's id, for handlers.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(#[expect(dead_code, reason = "kept for handlers that log")] pub(crate) String);
+
+/// Counts a request as under way until it is over, however it ends.
+struct InFlight(prometheus::IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+pub(crate) async fn observe<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    #[expect(clippy::disallowed_methods, reason = "latency for telemetry, not a rule")]
+    let started = std::time::Instant::now();
+    let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    };
+    state.metrics.in_flight.inc();
+    let in_flight = InFlight(state.metrics.in_flight.clone());
+    let id = state.ids.new_id().to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", request_id = %id, %method, path = request.path());
+    let http_request = request.request().clone();
+    let outcome = next.call(request).instrument(span.clone()).await;
+    let _in_span = span.enter();
+
+    let (mut response, problem) = match outcome {
+        Ok(response) => {
+            let problem = response.response().error().map(|error| problem_of(error, &id));
+            match problem {
+                Some((code, rewritten)) => {
+                    (response.into_response(rewritten).map_into_right_body(), Some(code))
+                }
+                None => (response.map_into_left_body(), None),
+            }
+        }
+        Err(error) => {
+            let (code, rewritten) = problem_of(&error, &id);
+            (ServiceResponse::new(http_request, rewritten).map_into_right_body(), Some(code))
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    response.headers_mut().insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let status = response.status().as_u16();
+    let seconds = started.elapsed().as_secs_f64();
+    state.metrics.requests.with_label_values(&[method.as_str(), route.as_str(), &status.to_string()]).observe(seconds);
+    count_outcome(&state, method.as_str(), &route, problem);
+    tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
+    drop(in_flight);
+    Ok(response)
+}
+
+/// The final form of a problem, and the one log line about it when somebody should look.
+fn problem_of(error: &Error, request_id: &str) -> (Code, actix_web::HttpResponse) {
+    let Some(api_error) = error.as_error::<ApiError>() else {
+        let status = error.as_response_error().status_code().as_u16();
+        let code = match status {
+            413 => Code::BodyTooLarge,
+            415 => Code::UnsupportedMediaType,
+            404 => Code::NotFound,
+            400..=499 => Code::MalformedRequest,
+            _ => Code::Internal,
+        };
+        tracing::warn!(%error, "the framework refused the request");
+        return (code, ApiError::new(code).response(request_id));
+    };
+    if let Some(cause) = &api_error.cause {
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(next) = source {
+            chain = format!("{chain}: {next}");
+            source = next.source();
+        }
+        if api_error.code == Code::Internal {
+            tracing::error!(cause = chain, "a request failed");
+        } else {
+            tracing::warn!(code = api_error.code.as_str(), cause = chain, "a request was turned away");
+        }
+    }
+    (api_error.code, api_error.response(request_id))
+}
+
+fn count_outcome(state: &ApiState, method: &str, route: &str, problem: Option<Code>) {
+    let (counter, success) = match (method, route) {
+        ("POST", "/api/v1/shows/{id}/reservations") => (&state.metrics.reservations, "created"),
+        ("POST", "/api/v1/reservations/{id}/payment") => (&state.metrics.payments, "captured"),
+        _ => return,
+    };
+    counter.with_label_values(&[problem.map_or(success, Code::as_str)]).inc();
+}

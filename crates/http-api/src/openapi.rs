@@ -1,0 +1,182 @@
+//! The OpenAPI document: success answers from the endpoints, everything else from the table of routes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
+use utoipa_actix_web::AppExt;
+
+use crate::{
+    endpoints,
+    problem::{Code, ProblemDto},
+    routes::{Access, Headers, ROUTES, Route},
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Onsale",
+        description = "Concert ticketing that survives the minute tickets go on sale.\n\nStand in line, see seats, reserve, pay from the wallet, hold tickets. Errors are `application/problem+json` with a stable `code`; money is whole minor units; times are RFC 3339 in UTC.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(ProblemDto)),
+    tags(
+        (name = "Accounts"), (name = "Concerts"), (name = "Queue"), (name = "Seats"), (name = "Reservations"),
+        (name = "Wallet"), (name = "Tickets"), (name = "Operators"), (name = "System"),
+    ),
+)]
+struct Document;
+
+/// The document as JSON, the same text for the same program.
+pub fn text() -> String {
+    serde_json::to_string_pretty(&document()).unwrap_or_default() + "\n"
+}
+
+/// The document.
+pub fn document() -> Value {
+    let (_, api) = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(Document::openapi())
+        .configure(endpoints::documented)
+        .split_for_parts();
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    if let Some(components) = document.get_mut("components").and_then(Value::as_object_mut) {
+        components.insert(
+            "securitySchemes".to_owned(),
+            json!({
+                "access_token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "An access token from /auth/login, good for 15 minutes." },
+                "queue_token": { "type": "apiKey", "in": "header", "name": "Queue-Token",
+                    "description": "The token of an active place in the concert's line." },
+            }),
+        );
+    }
+    for route in ROUTES {
+        let operation = document
+            .get_mut("paths")
+            .and_then(|paths| paths.get_mut(route.path))
+            .and_then(|path| path.get_mut(route.method.to_ascii_lowercase()))
+            .and_then(Value::as_object_mut);
+        if let Some(operation) = operation {
+            complete(operation, route);
+        }
+    }
+    document
+}
+
+fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
+    let security = match route.access {
+        Access::Public => json!([]),
+        Access::SignedIn | Access::Operator => json!([{ "access_token": [] }]),
+        Access::BehindTheLine => json!([{ "access_token": [], "queue_token": [] }]),
+    };
+    operation.insert("security".to_owned(), security);
+    let parameters = header_parameters(route);
+    if !parameters.is_empty() {
+        let list = operation.entry("parameters").or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.extend(parameters);
+        }
+    }
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    if route.headers == Headers::Cacheable {
+        responses.insert("304".to_owned(), json!({ "description": "Nothing has changed since the ETag that was sent" }));
+    }
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in route.problems() {
+        by_status.entry(code.status()).or_default().push(code);
+    }
+    for (status, codes) in by_status {
+        responses.insert(status.to_string(), problem_response(&codes));
+    }
+}
+
+fn header_parameters(route: &Route) -> Vec<Value> {
+    let header = |name: &str, required: bool, schema: Value, description: &str| {
+        json!({ "name": name, "in": "header", "required": required, "schema": schema, "description": description })
+    };
+    let key = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
+    let key_words = "Makes a repeated request harmless: the same key and request get the same answer for 24 hours.";
+    match route.headers {
+        Headers::None => vec![],
+        Headers::Cacheable => {
+            vec![header("If-None-Match", false, json!({ "type": "string" }), "The ETag of the copy at hand.")]
+        }
+        Headers::IfMatch => {
+            let version = json!({ "type": "string", "example": "\"3\"" });
+            vec![header("If-Match", true, version, "The ETag (version) that the edit starts from.")]
+        }
+        Headers::Idempotent => vec![header("Idempotency-Key", false, key, key_words)],
+        Headers::IdempotentRequired => vec![header("Idempotency-Key", true, key, key_words)],
+        Headers::QueueToken => vec![header(
+            "Queue-Token",
+            false,
+            json!({ "type": "string" }),
+            "When given, it must be genuine and this fan's.",
+        )],
+    }
+}
+
+fn problem_response(codes: &[Code]) -> Value {
+    let examples: serde_json::Map<String, Value> = codes
+        .iter()
+        .map(|code| {
+            let value = json!({
+                "type": format!("/problems/{}", code.as_str()),
+                "title": code.title(),
+                "status": code.status(),
+                "code": code.as_str(),
+                "request_id": "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55",
+            });
+            (code.as_str().to_owned(), json!({ "value": value }))
+        })
+        .collect();
+    let words: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+    let reference = format!("#/components/schemas/{}", ProblemDto::name());
+    let mut response = json!({
+        "description": words.join("; "),
+        "content": { "application/problem+json": { "schema": { "$ref": reference }, "examples": examples } },
+    });
+    let retries = codes.iter().any(|code| matches!(code.status(), 429 | 503) || *code == Code::IdempotencyInFlight);
+    if let (true, Some(response)) = (retries, response.as_object_mut()) {
+        let retry_after = json!({ "description": "Seconds after which to try again", "schema": { "type": "integer" } });
+        response.insert("headers".to_owned(), json!({ "Retry-After": retry_after }));
+    }
+    response
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_endpoints_name_the_same_operations() {
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths");
+        let mut described: Vec<String> = vec![];
+        for (path, operations) in paths {
+            for method in operations.as_object().expect("operations").keys() {
+                described.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let mut listed: Vec<String> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+        described.sort();
+        listed.sort();
+        assert_eq!(described, listed);
+    }
+
+    #[test]
+    fn every_answer_has_a_description_and_every_problem_an_example() {
+        let document = document();
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+            let responses = operation["responses"].as_object().expect("responses");
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{} has no success", route.path);
+            for code in route.problems() {
+                let example = &responses[&code.status().to_string()]["content"]["application/problem+json"]["examples"];
+                assert!(example[code.as_str()]["value"]["code"] == code.as_str(), "{} {}", route.path, code.as_str());
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The one table of everything that is served.
+
+use crate::problem::Code::{self, *};
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// Signed-in users.
+    SignedIn,
+    /// Signed-in users with an active queue token of the concert.
+    BehindTheLine,
+    /// Operators.
+    Operator,
+}
+
+/// What kind of body a route reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// None.
+    None,
+    /// JSON.
+    Json,
+}
+
+/// What headers a route understands besides those of its access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Headers {
+    /// None.
+    None,
+    /// `If-None-Match`; answers 304.
+    Cacheable,
+    /// `If-Match`, required.
+    IfMatch,
+    /// `Idempotency-Key`.
+    Idempotent,
+    /// `Idempotency-Key`, required.
+    IdempotentRequired,
+    /// `Queue-Token`, checked when it is there.
+    QueueToken,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path with `{id}` for ids.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// What it reads.
+    pub body: Body,
+    /// What headers it understands.
+    pub headers: Headers,
+    /// Problems of its own, besides those that follow from the other columns.
+    pub own: &'static [Code],
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $access:ident $body:ident $headers:ident [$($code:ident),*])*) => {
+        /// Every route of the API.
+        pub const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            access: Access::$access,
+            body: Body::$body,
+            headers: Headers::$headers,
+            own: &[$($code),*],
+        }),*];
+    };
+}
+
+routes! {
+    POST   "/api/v1/auth/signup"                       Public        Json None       [EmailTaken, ValidationFailed, Busy]
+    POST   "/api/v1/auth/login"                        Public        Json None       [BadCredentials, TooManyRequests, Busy]
+    POST   "/api/v1/auth/refresh"                      Public        Json None       [RefreshReused, RefreshInvalid]
+    POST   "/api/v1/auth/logout"                       SignedIn      Json None       []
+    GET    "/api/v1/me"                                SignedIn      None None       []
+    GET    "/api/v1/concerts"                          Public        None Cacheable  [MalformedRequest, ValidationFailed]
+    GET    "/api/v1/concerts/{id}"                     Public        None Cacheable  [NotFound]
+    GET    "/api/v1/concerts/{id}/shows"               Public        None Cacheable  [MalformedRequest, ValidationFailed, NotFound]
+    GET    "/api/v1/concerts/{id}/queue"               Public        None None       [NotFound]
+    POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None None       [NotFound, SaleNotOpen, QueueClosed, QueueFull]
+    GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid]
+    DELETE "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid]
+    GET    "/api/v1/shows/{id}/availability"           Public        None Cacheable  [NotFound]
+    GET    "/api/v1/shows/{id}/seats"                  BehindTheLine None Cacheable  [MalformedRequest, NotFound]
+    POST   "/api/v1/shows/{id}/reservations"           BehindTheLine Json Idempotent [NotFound, SeatTaken, VersionConflict, ReservationExists, SaleNotOpen, SaleClosed, ValidationFailed, TooManySeats, SeatUnknown, Busy]
+    GET    "/api/v1/reservations"                      SignedIn      None None       [MalformedRequest, ValidationFailed]
+    GET    "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound]
+    DELETE "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound, ReservationPaid, Busy]
+    POST   "/api/v1/reservations/{id}/payment"         BehindTheLine None Idempotent [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
+    GET    "/api/v1/me/wallet"                         SignedIn      None None       []
+    GET    "/api/v1/me/wallet/entries"                 SignedIn      None None       [MalformedRequest, ValidationFailed]
+    POST   "/api/v1/me/wallet/charges"                 SignedIn      Json IdempotentRequired [AmountOutOfRange, Busy]
+    GET    "/api/v1/me/tickets"                        SignedIn      None None       [MalformedRequest, ValidationFailed]
+    GET    "/api/v1/tickets/{id}"                      SignedIn      None None       [NotFound]
+    GET    "/api/v1/tickets/{id}/qr"                   SignedIn      None None       [MalformedRequest, NotFound]
+    POST   "/api/v1/admin/concerts"                    Operator      Json None       [ValidationFailed]
+    GET    "/api/v1/admin/concerts/{id}"               Operator      None None       [NotFound]
+    PATCH  "/api/v1/admin/concerts/{id}"               Operator      Json IfMatch    [NotFound, ValidationFailed, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/shows"         Operator      Json None       [NotFound, ValidationFailed]
+    GET    "/api/v1/admin/shows/{id}"                  Operator      None None       [NotFound]
+    PATCH  "/api/v1/admin/shows/{id}"                  Operator      Json IfMatch    [NotFound, ValidationFailed, HasSales]
+    POST   "/api/v1/admin/shows/{id}/seats"            Operator      Json None       [NotFound, ValidationFailed, PlaceTaken]
+    GET    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      None None       [NotFound]
+    PUT    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      Json IfMatch    [NotFound, ValidationFailed]
+    POST   "/api/v1/admin/concerts/{id}/queue/pause"   Operator      None None       [NotFound, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/queue/resume"  Operator      None None       [NotFound, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/queue/drain"   Operator      None None       [NotFound, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/queue/close"   Operator      None None       [NotFound, InvalidTransition]
+    GET    "/api/v1/admin/concerts/{id}/queue/stats"   Operator      None None       [NotFound]
+    GET    "/api/v1/admin/shows/{id}/report"           Operator      None None       [NotFound]
+    GET    "/api/v1/admin/ledger/reconciliation"       Operator      None None       []
+    GET    "/api/v1/admin/outbox"                      Operator      None None       []
+    GET    "/.well-known/jwks.json"                    Public        None Cacheable  []
+    GET    "/livez"                                    Public        None None       []
+    GET    "/readyz"                                   Public        None None       [NotReady]
+    GET    "/metrics"                                  Public        None None       []
+    GET    "/openapi.json"                             Public        None Cacheable  []
+}
+
+impl Route {
+    /// Whether the route reads a store, so that it can answer 503.
+    fn uses_a_store(&self) -> bool {
+        self.path.starts_with("/api/")
+    }
+
+    /// Every problem that the route can answer.
+    pub fn problems(&self) -> Vec<Code> {
+        let mut codes = self.own.to_vec();
+        if self.access != Access::Public {
+            codes.extend([Unauthenticated, TooManyRequests]);
+        }
+        if self.access == Access::Operator {
+            codes.push(Forbidden);
+        }
+        if self.access == Access::BehindTheLine {
+            codes.extend([QueueTokenRequired, QueueTokenWaiting, QueueTokenExpired]);
+        }
+        if self.body == Body::Json {
+            codes.extend([MalformedRequest, BodyTooLarge, UnsupportedMediaType]);
+        }
+        match self.headers {
+            Headers::IfMatch => codes.extend([VersionMismatch, IfMatchRequired]),
+            Headers::Idempotent => codes.extend([IdempotencyKeyInvalid, IdempotencyKeyReused, IdempotencyInFlight]),
+            Headers::IdempotentRequired => codes.extend([
+                IdempotencyKeyInvalid,
+                IdempotencyKeyReused,
+                IdempotencyInFlight,
+                IdempotencyKeyRequired,
+            ]),
+            Headers::None | Headers::Cacheable | Headers::QueueToken => {}
+        }
+        if self.uses_a_store() {
+            codes.extend([Unavailable, Internal]);
+        }
+        codes.sort_by_key(|code| (code.status(), code.as_str()));
+        codes.dedup();
+        codes
+    }
+}
+
+/// The methods that a path is served under; none when it is not served at all.
+pub fn methods_of(path: &str) -> Vec<&'static str> {
+    ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect()
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some("{id}"), Some(part)) if !part.is_empty() => {}
+            (Some(expected), Some(part)) if expected == part => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_matched_part_by_part() {
+        assert_eq!(methods_of("/api/v1/me"), ["GET"]);
+        assert_eq!(methods_of("/api/v1/reservations/7"), ["GET", "DELETE"]);
+        assert!(methods_of("/api/v1/reservations/").is_empty());
+        assert!(methods_of("/nowhere").is_empty());
+    }
+}

@@ -1,0 +1,61 @@
+//! The HTTP server.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::{App, HttpRequest, HttpServer, dev::Server, middleware::from_fn, web};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::{
+    endpoints,
+    middleware::observe,
+    problem::{ApiError, Code},
+    routes,
+    state::ApiState,
+};
+
+/// How the server listens and stops.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerOptions {
+    /// Worker threads.
+    pub workers: usize,
+    /// Longest time that a client may take to send a request's head.
+    pub client_timeout: Duration,
+    /// Longest time that requests under way are waited for when stopping.
+    pub shutdown_timeout: Duration,
+    /// Most open connections per worker.
+    pub connections_per_worker: usize,
+}
+
+/// Starts serving on `listener`. Signals are the caller's business.
+pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOptions) -> std::io::Result<Server> {
+    let state = web::Data::from(state);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .wrap(from_fn(observe))
+            .configure(endpoints::configure)
+            .service(
+                // Its own files only, from this program; the document is served beside it.
+                SwaggerUi::new("/docs/{_:.*}").config(utoipa_swagger_ui::Config::from("/openapi.json")),
+            )
+            .service(web::redirect("/docs", "/docs/").permanent())
+            .default_service(web::to(nothing_here))
+    })
+    .workers(options.workers)
+    .max_connections(options.connections_per_worker)
+    .client_request_timeout(options.client_timeout)
+    .keep_alive(Duration::from_secs(75))
+    .shutdown_timeout(options.shutdown_timeout.as_secs())
+    .disable_signals()
+    .listen(listener)?;
+    Ok(server.run())
+}
+
+/// 405 for a known path under another method, else 404.
+async fn nothing_here(request: HttpRequest) -> Result<&'static str, ApiError> {
+    let allowed = routes::methods_of(request.path());
+    if allowed.is_empty() {
+        return Err(ApiError::new(Code::NotFound));
+    }
+    Err(ApiError { allow: Some(allowed.join(", ")), ..ApiError::new(Code::MethodNotAllowed) })
+}

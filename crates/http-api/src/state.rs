@@ -1,0 +1,165 @@
+//! What every request can reach.
+
+use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moka::future::Cache;
+use onsale_application::{
+    accounts::Accounts, catalogue::Catalogue, context::Ids, line::Line, reports::Reports, seat_maps::SeatMaps,
+    selling::Selling, tickets::Tickets, wallets::Wallets,
+};
+use onsale_domain::ids::UserId;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    conditional::Rendered,
+    endpoints::seats::{RenderedSeats, SeatListKey},
+    metrics::Metrics,
+    problem::{ApiError, Code},
+};
+
+/// The application, one object per capability.
+#[derive(Clone)]
+pub struct Facades {
+    /// Accounts.
+    pub accounts: Arc<dyn Accounts>,
+    /// Catalogue.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The line.
+    pub line: Arc<dyn Line>,
+    /// Seats.
+    pub seat_maps: Arc<dyn SeatMaps>,
+    /// Reservations and payments.
+    pub selling: Arc<dyn Selling>,
+    /// Wallets.
+    pub wallets: Arc<dyn Wallets>,
+    /// Tickets.
+    pub tickets: Arc<dyn Tickets>,
+    /// Reports.
+    pub reports: Arc<dyn Reports>,
+}
+
+/// Named limits of the edge.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body in bytes.
+    pub body_bytes: usize,
+    /// Largest body of a bulk request (seats of an arena) in bytes.
+    pub bulk_body_bytes: usize,
+    /// Requests per second of one signed-in user, and as many at once as a burst of three seconds.
+    pub user_requests_per_sec: u32,
+    /// Logins per minute for one e-mail address.
+    pub logins_per_min: u32,
+}
+
+/// Runs writes to their end, also when the client is gone: a request that is cut off must not cut a transaction off.
+#[derive(Clone)]
+pub struct Detached {
+    runtime: tokio::runtime::Handle,
+    tasks: TaskTracker,
+}
+
+impl Detached {
+    /// Writes run on `runtime`.
+    pub fn new(runtime: tokio::runtime::Handle) -> Self {
+        Self { runtime, tasks: TaskTracker::new() }
+    }
+
+    /// Runs `write` to its end and returns what came of it, if the caller is still there to hear it.
+    pub async fn run<T: Send + 'static>(&self, write: impl Future<Output = T> + Send + 'static) -> Result<T, ApiError> {
+        self.tasks.spawn_on(write, &self.runtime).await.map_err(|error| ApiError {
+            cause: Some(error.into()),
+            ..ApiError::new(Code::Internal)
+        })
+    }
+
+    /// Waits until all writes have ended.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Whether the process can serve, asked by `/readyz`.
+pub type Readiness =
+    Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// Gathers every metric as Prometheus text, asked by `/metrics`.
+pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What every request can reach.
+pub struct ApiState {
+    /// The application.
+    pub facades: Facades,
+    /// Request ids.
+    pub ids: Arc<dyn Ids>,
+    /// Limits.
+    pub limits: Limits,
+    /// Writes.
+    pub detached: Detached,
+    /// Counters of the edge.
+    pub metrics: Metrics,
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// For `/metrics`.
+    pub scrape: Scrape,
+    /// Seat lists as they were last sent.
+    pub rendered_seats: Cache<SeatListKey, RenderedSeats>,
+    /// The OpenAPI document.
+    pub openapi: Rendered,
+    per_user: DefaultKeyedRateLimiter<UserId>,
+    per_login: DefaultKeyedRateLimiter<String>,
+}
+
+fn positive(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+impl ApiState {
+    /// Puts the edge together.
+    pub fn new(
+        facades: Facades,
+        ids: Arc<dyn Ids>,
+        limits: Limits,
+        detached: Detached,
+        metrics: Metrics,
+        readiness: Readiness,
+        scrape: Scrape,
+    ) -> Self {
+        let per_sec = positive(limits.user_requests_per_sec);
+        let burst = positive(limits.user_requests_per_sec.saturating_mul(3));
+        Self {
+            facades,
+            ids,
+            limits,
+            detached,
+            metrics,
+            readiness,
+            scrape,
+            rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
+            openapi: Rendered::new(crate::openapi::text()),
+            per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),
+            per_login: RateLimiter::keyed(Quota::per_minute(positive(limits.logins_per_min))),
+        }
+    }
+
+    /// Refuses a user who asks too often.
+    pub fn check_user_rate(&self, user: UserId) -> Result<(), ApiError> {
+        self.per_user.check_key(&user).map_err(|_| too_many(1))
+    }
+
+    /// Refuses a login for an address that is tried too often, whoever tries.
+    pub fn check_login_rate(&self, email: &str) -> Result<(), ApiError> {
+        self.per_login.check_key(&email.trim().to_lowercase()).map_err(|_| too_many(60 / self.limits.logins_per_min.max(1)))
+    }
+
+    /// Forgets users and addresses that have not been seen for a while, so that the tables stay small.
+    pub fn shrink_rate_tables(&self) {
+        self.per_user.retain_recent();
+        self.per_login.retain_recent();
+    }
+}
+
+fn too_many(retry_after_secs: u32) -> ApiError {
+    ApiError { retry_after_secs: Some(retry_after_secs.max(1)), ..ApiError::new(Code::TooManyRequests) }
+}

@@ -1,0 +1,69 @@
+//! Access tokens for load tests: real fans with real wallets, no password hashing.
+
+use onsale_application::{
+    accounts::{Identity, Tokens},
+    context::{Clock, Ids},
+    error::StoreError,
+};
+use onsale_domain::{account::Role, ids::UserId};
+use onsale_infrastructure::{
+    postgres::{Postgres, seeding::TestFan},
+    security::SignedTokens,
+    system::System,
+};
+
+use crate::config::Config;
+
+/// Why no tokens were made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// It is switched off.
+    #[error("token minting is switched off: set ONSALE_AUTH_ALLOW_TOKEN_MINT=true where load tests run, never where fans buy")]
+    SwitchedOff,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A fan and a token that speaks for the fan.
+#[derive(Debug, serde::Serialize)]
+pub struct MintedToken {
+    /// The fan.
+    pub user_id: uuid::Uuid,
+    /// Good as long as any other access token.
+    pub access_token: String,
+}
+
+/// Adds `fans` fans whose wallets hold `balance_minor` and signs a token for each.
+pub async fn mint(
+    config: &Config,
+    postgres: &Postgres,
+    fans: usize,
+    balance_minor: i64,
+    prefix: &str,
+) -> Result<Vec<MintedToken>, MintError> {
+    const AT_ONCE: usize = 10_000;
+    if !config.allow_token_mint {
+        return Err(MintError::SwitchedOff);
+    }
+    let currency = config.currency.code();
+    postgres.ensure_system_accounts([System.new_id(), System.new_id()], currency).await?;
+    let refresh_ttl = chrono::Duration::days(config.refresh_ttl_days);
+    let tokens = SignedTokens::new(&config.secret.0, config.access_ttl_secs, refresh_ttl);
+    let mut minted = Vec::with_capacity(fans);
+    while minted.len() < fans {
+        let people: Vec<TestFan> = (0..AT_ONCE.min(fans - minted.len()))
+            .map(|_| {
+                let id = System.new_id();
+                let email = format!("{prefix}-{id}@load.onsale.example").to_lowercase();
+                TestFan { id, email, wallet_ids: [System.new_id(), System.new_id(), System.new_id()] }
+            })
+            .collect();
+        postgres.insert_test_fans(&people, currency, balance_minor).await?;
+        minted.extend(people.iter().map(|fan| MintedToken {
+            user_id: fan.id,
+            access_token: tokens.sign_access(Identity { user_id: UserId(fan.id), role: Role::Fan }, System.now()),
+        }));
+    }
+    Ok(minted)
+}

@@ -1,0 +1,120 @@
+//! What runs by itself, in every instance, without a leader: the stores make sure that running it often or in many
+//! places does no harm.
+
+use std::{sync::Arc, time::Duration};
+
+use onsale_application::housekeeping::{Sweeper, promote_all};
+use onsale_http_api::ApiState;
+use onsale_infrastructure::{postgres::Postgres, redis::RedisLines};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{config::Config, telemetry::Gauges, wiring::Instance};
+
+/// Starts the promoter and the sweeper on the current runtime; both end when `stop` is cancelled.
+pub fn start(instance: &Instance, config: &Config, stop: &CancellationToken) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    tasks.spawn(promoter(
+        Arc::clone(&instance.postgres),
+        Arc::clone(&instance.lines),
+        instance.gauges.clone(),
+        config.line_tick,
+        stop.clone(),
+    ));
+    tasks.spawn(sweeper(
+        Arc::clone(&instance.postgres),
+        Arc::clone(&instance.api),
+        instance.gauges.clone(),
+        config.sweep_interval,
+        config.sweep_batch,
+        stop.clone(),
+    ));
+    tasks.close();
+    tasks
+}
+
+async fn promoter(
+    postgres: Arc<Postgres>,
+    lines: Arc<RedisLines>,
+    gauges: Gauges,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let mut beat = interval(every);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        match promote_all(&postgres, &lines).await {
+            Ok(ticks) => {
+                for tick in ticks {
+                    record(&gauges, &tick);
+                }
+            }
+            Err(error) => {
+                gauges.ticks.with_label_values(&["failed"]).inc();
+                tracing::warn!(%error, "the open lines cannot be read; nobody is promoted until they can");
+            }
+        }
+    }
+}
+
+fn record(gauges: &Gauges, tick: &onsale_application::housekeeping::LineTick) {
+    let concert_id = tick.concert_id.to_string();
+    match &tick.outcome {
+        Ok(promotion) => {
+            let outcome = if promotion.due { "promoted" } else { "not_due" };
+            gauges.ticks.with_label_values(&[outcome]).inc();
+            gauges.waiting.with_label_values(&[&concert_id]).set(promotion.stats.waiting);
+            gauges.active.with_label_values(&[&concert_id]).set(promotion.stats.active);
+            gauges.promoted.with_label_values(&[&concert_id]).set(promotion.stats.promoted_total);
+            if promotion.promoted > 0 {
+                tracing::info!(
+                    concert_id,
+                    promoted = promotion.promoted,
+                    waiting = promotion.stats.waiting,
+                    active = promotion.stats.active,
+                    "promoted"
+                );
+            }
+        }
+        Err(error) => {
+            gauges.ticks.with_label_values(&["failed"]).inc();
+            tracing::warn!(concert_id, %error, "a line could not be promoted; the next tick tries again");
+        }
+    }
+}
+
+async fn sweeper(
+    postgres: Arc<Postgres>,
+    api: Arc<ApiState>,
+    gauges: Gauges,
+    every: Duration,
+    batch: i64,
+    stop: CancellationToken,
+) {
+    let mut beat = interval(every);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        api.shrink_rate_tables();
+        let swept = async {
+            loop {
+                let ended = postgres.sweep_holds(batch).await?;
+                gauges.swept.inc_by(u64::try_from(ended).unwrap_or(0));
+                if ended < batch {
+                    break;
+                }
+            }
+            postgres.sweep_leftovers(batch).await
+        };
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "a sweep failed; holds that ran out are free all the same");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Serving, from the first connection to the last.
+
+use std::{net::TcpListener, time::Duration};
+
+use onsale_application::{context::Ids, error::StoreError};
+use onsale_http_api::ServerOptions;
+use onsale_infrastructure::system::System;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    schedulers,
+    wiring::{self, WiringError},
+};
+
+/// Why a server did not start or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The parts do not fit.
+    #[error(transparent)]
+    Wiring(#[from] WiringError),
+    /// A store.
+    #[error("{0}: {}", chain(.0))]
+    Store(#[from] StoreError),
+    /// The schema is old.
+    #[error("migrations are pending: run `onsale migrate`")]
+    MigrationsPending,
+    /// The socket.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// The causes of an error in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![];
+    let mut source = error.source();
+    while let Some(next) = source {
+        texts.push(next.to_string());
+        source = next.source();
+    }
+    texts.join(": ")
+}
+
+/// A listener that shares nothing with other programs.
+pub fn listen(config: &Config) -> Result<TcpListener, ServeError> {
+    Ok(TcpListener::bind(config.bind)?)
+}
+
+/// Serves on `listener` until `stop` is cancelled, then finishes what is under way within the configured time.
+pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Handle::current();
+    let instance = wiring::instance(config, &runtime)?;
+    if !instance.postgres.ready().await? {
+        return Err(ServeError::MigrationsPending);
+    }
+    instance.postgres.ensure_system_accounts([System.new_id(), System.new_id()], config.currency.code()).await?;
+    let schedulers_stop = CancellationToken::new();
+    let schedulers = schedulers::start(&instance, config, &schedulers_stop);
+    let options = ServerOptions {
+        workers: config.workers,
+        client_timeout: config.client_timeout,
+        shutdown_timeout: config.shutdown,
+        connections_per_worker: config.connections_per_worker,
+    };
+    let server = onsale_http_api::start(instance.api, listener, &options)?;
+    let handle = server.handle();
+    let serving = tokio::spawn(server);
+    tracing::info!(address = %config.bind, "serving");
+    stop.cancelled().await;
+    tracing::info!("stopping: no new connections, finishing what is under way");
+    // Requests first, then the writes that outlived their requests, then what runs by itself.
+    handle.stop(true).await;
+    let rest = async {
+        instance.detached.finish().await;
+        schedulers_stop.cancel();
+        schedulers.wait().await;
+    };
+    if tokio::time::timeout(config.shutdown.max(Duration::from_secs(1)), rest).await.is_err() {
+        tracing::warn!("some work was still under way when the time to stop was over; PostgreSQL rolls it back");
+    }
+    drop(serving.await);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancelled by Ctrl-C or SIGTERM.
+pub fn stop_on_signals() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        let terminate = async {
+            match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(mut signal) => {
+                    signal.recv().await;
+                }
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            () = terminate => {}
+        }
+        cancelled.cancel();
+    });
+    stop
+}

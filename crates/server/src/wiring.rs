@@ -1,0 +1,157 @@
+//! Puts adapters behind ports and facades behind the edge.
+
+use std::sync::Arc;
+
+use onsale_application::{
+    accounts::AccountsFacade,
+    catalogue::CatalogueFacade,
+    context::Ids,
+    error::StoreError,
+    line::{LineFacade, LineGate},
+    reports::ReportsFacade,
+    seat_maps::SeatMapsFacade,
+    selling::SellingFacade,
+    tickets::TicketsFacade,
+    wallets::WalletsFacade,
+};
+use onsale_http_api::{ApiState, Detached, Facades, metrics::Metrics};
+use onsale_infrastructure::{
+    postgres::Postgres,
+    redis::{RedisCatalogueCache, RedisLines, SharedRedis},
+    seat_map_cache::SeatMapCache,
+    security::{Argon2Hasher, Ed25519TicketSigner, SignedQueueTokens, SignedTokens},
+    system::System,
+};
+use prometheus::Registry;
+
+use crate::{
+    config::Config,
+    telemetry::{self, Gauges},
+};
+
+/// Everything that a running instance is made of.
+pub struct Instance {
+    /// The edge.
+    pub api: Arc<ApiState>,
+    /// The database.
+    pub postgres: Arc<Postgres>,
+    /// The lines.
+    pub lines: Arc<RedisLines>,
+    /// Metrics of what runs by itself.
+    pub gauges: Gauges,
+    /// Writes under way.
+    pub detached: Detached,
+}
+
+/// Why an instance could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    /// A store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The metrics.
+    #[error("the metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The password hashes.
+    #[error("passwords cannot be hashed")]
+    Hash(#[from] onsale_application::accounts::HashError),
+    /// The ticket key.
+    #[error("the ticket key must have 32 bytes")]
+    TicketKey,
+}
+
+/// Connects nothing yet: connections are opened as they are needed, so an instance starts while a store is away.
+pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Instance, WiringError> {
+    let postgres = Arc::new(Postgres::new(&config.database, runtime.clone())?);
+    let redis = Arc::new(SharedRedis::new(&config.redis, runtime.clone())?);
+    let cache_redis = Arc::new(SharedRedis::new(&config.cache, runtime.clone())?);
+    let lines = Arc::new(RedisLines::new(Arc::clone(&redis), &config.redis_prefix));
+    let queue_tokens = Arc::new(SignedQueueTokens::new(&config.secret.0)?);
+    let maps = Arc::new(SeatMapCache::new(Postgres::clone(&postgres)));
+    let gate = Arc::new(LineGate { lines: Arc::clone(&lines), tokens: Arc::clone(&queue_tokens) });
+    let seed: [u8; 32] = config.ticket_key.0.as_slice().try_into().map_err(|_| WiringError::TicketKey)?;
+    let currency = config.currency.code().to_owned();
+    let refresh_ttl = chrono::Duration::days(config.refresh_ttl_days);
+
+    let facades = Facades {
+        accounts: Arc::new(AccountsFacade {
+            store: Postgres::clone(&postgres),
+            hasher: Argon2Hasher::new(config.hashes_at_once, config.hashes_waiting)?,
+            tokens: SignedTokens::new(&config.secret.0, config.access_ttl_secs, refresh_ttl),
+            context: System,
+            currency: currency.clone(),
+        }),
+        catalogue: Arc::new(CatalogueFacade {
+            store: Arc::clone(&postgres),
+            cache: RedisCatalogueCache::new(Arc::clone(&cache_redis), &config.redis_prefix, config.cache_ttl),
+            context: System,
+            currency,
+        }),
+        line: Arc::new(LineFacade {
+            catalogue: Arc::clone(&postgres),
+            lines: Arc::clone(&lines),
+            tokens: queue_tokens,
+            context: System,
+        }),
+        seat_maps: Arc::new(SeatMapsFacade { maps: Arc::clone(&maps), gate: Arc::clone(&gate) }),
+        selling: Arc::new(SellingFacade {
+            unit: Arc::clone(&postgres),
+            queries: Arc::clone(&postgres),
+            gate,
+            maps,
+            context: System,
+        }),
+        wallets: Arc::new(WalletsFacade {
+            unit: Arc::clone(&postgres),
+            queries: Arc::clone(&postgres),
+            context: System,
+            charge_max_minor: config.charge_max_minor,
+        }),
+        tickets: Arc::new(TicketsFacade {
+            queries: Arc::clone(&postgres),
+            signer: Arc::new(Ed25519TicketSigner::new(&seed)),
+        }),
+        reports: Arc::new(ReportsFacade(Arc::clone(&postgres))),
+    };
+
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let gauges = Gauges::new(&registry)?;
+    let detached = Detached::new(runtime.clone());
+    let readiness = {
+        let (postgres, redis) = (Arc::clone(&postgres), Arc::clone(&redis));
+        Arc::new(move || {
+            let (postgres, redis) = (Arc::clone(&postgres), Arc::clone(&redis));
+            let check = async move {
+                match postgres.ready().await {
+                    Ok(true) => {}
+                    Ok(false) => return Err("migrations are pending".to_owned()),
+                    Err(_) => return Err("PostgreSQL does not answer".to_owned()),
+                }
+                redis.ready().await.map_err(|_| "Redis does not answer".to_owned())
+            };
+            Box::pin(check) as std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+        })
+    };
+    let scrape = {
+        let (postgres, gauges) = (Arc::clone(&postgres), gauges.clone());
+        let pools = [("redis", redis), ("redis_cache", cache_redis)];
+        Arc::new(move || {
+            let numbers = postgres.pool_numbers();
+            let set = |pool: &str, state: &str, count: usize| {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                gauges.pools.with_label_values(&[pool, state]).set(count);
+            };
+            set("postgres", "open", numbers.open);
+            set("postgres", "free", numbers.free);
+            set("postgres", "waiting", numbers.waiting);
+            for (name, pool) in &pools {
+                set(name, "open", pool.open_connections());
+            }
+            telemetry::scrape(&registry)
+        })
+    };
+    let ids: Arc<dyn Ids> = Arc::new(System);
+    let api = Arc::new(ApiState::new(facades, ids, config.limits, detached.clone(), metrics, readiness, scrape));
+    Ok(Instance { api, postgres, lines, gauges, detached })
+}

@@ -45,7 +45,7 @@ function call(name, method, path, expected, headers, body) {
 
 function joinLine(concert, signedIn) {
   const joined = call('join', 'POST', `/concerts/${concert}/queue/tokens`, [200, 201], signedIn).json();
-  const behindTheLine = Object.assign({ 'Queue-Token': joined.queue_token }, signedIn);
+  const behindTheLine = Object.assign({ 'Queue-Token': joined.token }, signedIn);
   let place = joined;
   let waitedSecs = 0;
   while (place.state === 'waiting') {
@@ -64,7 +64,7 @@ function joinLine(concert, signedIn) {
 function reserve(show, headers) {
   for (let tries = 0; tries < SEAT_TRIES; tries += 1) {
     const map = call('seats', 'GET', `/shows/${show}/seats`, [200], headers).json();
-    const free = map.seats.filter((seat) => seat.state === 'available');
+    const free = map.items.filter((seat) => seat.state === 'available');
     if (free.length === 0) fail('the show is sold out');
     const seat = free[Math.floor(Math.random() * free.length)];
     const answer = call('reserve', 'POST', `/shows/${show}/reservations`, [201, 409], headers, {
@@ -76,13 +76,23 @@ function reserve(show, headers) {
   return fail(`no seat in ${SEAT_TRIES} tries`);
 }
 
-export default function visit() {
-  const signedIn = { Authorization: `Bearer ${fans[__VU - 1].access_token}` };
-  const [concert] = call('concerts', 'GET', '/concerts', [200], {}).json('items');
-  const shows = call('shows', 'GET', `/concerts/${concert.id}/shows`, [200], {}).json('items');
-  const show = shows[__VU % shows.length].id;
+// All fans go to one concert: of those on sale, the one with the most shows, so that it is not an arena whose seat map
+// has megabytes.
+export function setup() {
+  const [concert] = call('concerts', 'GET', '/concerts?limit=100', [200], {})
+    .json('items')
+    .filter((item) => item.sale_state === 'on_sale')
+    .map(({ id }) => ({ id, shows: call('shows', 'GET', `/concerts/${id}/shows`, [200], {}).json('items') }))
+    .sort((one, other) => other.shows.length - one.shows.length);
+  if (!concert || concert.shows.length === 0) fail('no concert with a show is on sale');
+  return { concert: concert.id, shows: concert.shows.map((show) => show.id) };
+}
 
-  const headers = joinLine(concert.id, signedIn);
+export default function visit({ concert, shows }) {
+  const signedIn = { Authorization: `Bearer ${fans[__VU - 1].access_token}` };
+  const show = shows[__VU % shows.length];
+
+  const headers = joinLine(concert, signedIn);
   const reservation = reserve(show, headers);
   const payment = call('pay', 'POST', `/reservations/${reservation.id}/payment`, [201], headers).json();
   const tickets = call('tickets', 'GET', '/me/tickets', [200], signedIn).json('items');

@@ -1,7 +1,7 @@
 //! Around every request: an id, a span, a log line, counters, and problems in their final form.
 
 use actix_web::{
-    Error, HttpMessage,
+    Error,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{HeaderName, HeaderValue},
@@ -16,10 +16,6 @@ use crate::{
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The request's id, for handlers.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestId(#[expect(dead_code, reason = "kept for handlers that log")] pub(crate) String);
 
 /// Counts a request as under way until it is over, however it ends.
 struct InFlight(prometheus::IntGauge);
@@ -42,27 +38,16 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     state.metrics.in_flight.inc();
     let in_flight = InFlight(state.metrics.in_flight.clone());
     let id = state.ids.new_id().to_string();
-    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let span = tracing::info_span!("request", request_id = %id, %method, path = request.path());
-    let http_request = request.request().clone();
-    let outcome = next.call(request).instrument(span.clone()).await;
+    // Handlers and extractors that fail have answered by now; an error here can only come from the framework itself.
+    let response = next.call(request).instrument(span.clone()).await?;
     let _in_span = span.enter();
 
-    let (mut response, problem) = match outcome {
-        Ok(response) => {
-            let problem = response.response().error().map(|error| problem_of(error, &id));
-            match problem {
-                Some((code, rewritten)) => {
-                    (response.into_response(rewritten).map_into_right_body(), Some(code))
-                }
-                None => (response.map_into_left_body(), None),
-            }
-        }
-        Err(error) => {
-            let (code, rewritten) = problem_of(&error, &id);
-            (ServiceResponse::new(http_request, rewritten).map_into_right_body(), Some(code))
-        }
+    let rewritten = response.response().error().map(|error| problem_of(error, &id));
+    let (mut response, problem) = match rewritten {
+        Some((code, rewritten)) => (response.into_response(rewritten).map_into_right_body(), Some(code)),
+        None => (response.map_into_left_body(), None),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);

@@ -1,1 +1,158 @@
+//! A private PostgreSQL and Redis in a folder of one's own, on loopback, for development and for tests.
 
+mod binaries;
+mod postgres;
+mod process;
+mod redis;
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+use postgres::Postgres;
+use redis::Redis;
+
+/// Why a stack does not start or stop.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// A program is not installed.
+    #[error("{program} is missing: install the package `{package}` (for example: sudo apt-get install {package})")]
+    Missing {
+        /// What is missing.
+        program: &'static str,
+        /// What brings it.
+        package: &'static str,
+    },
+    /// Another stack uses the folder.
+    #[error("process {pid} is using {folder}; stop it first")]
+    InUse {
+        /// Its process id.
+        pid: i32,
+        /// The folder.
+        folder: String,
+    },
+    /// A file or a process.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// A program did not do what it should.
+    #[error("{0}")]
+    Failed(String),
+}
+
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> StackError {
+    let what = what.into();
+    move |source| StackError::Io { what, source }
+}
+
+/// What kind of stack.
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Whether what was written survives a crash of the machine. Tests do without, which is faster.
+    pub durable: bool,
+    /// Most connections to PostgreSQL.
+    pub max_connections: u16,
+}
+
+/// A running PostgreSQL and Redis. Dropping it kills both.
+pub struct Stack {
+    postgres: Postgres,
+    redis: Redis,
+    lock: PathBuf,
+}
+
+impl Stack {
+    /// Starts both, on the ports of the last time if they are still free.
+    pub async fn start(config: StackConfig) -> Result<Self, StackError> {
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(io(format!("cannot make {}", config.data_dir.display())))?;
+        let data_dir = config.data_dir.canonicalize().map_err(io("cannot resolve the data folder"))?;
+        let config = StackConfig { data_dir, ..config };
+        let lock = lock(&config.data_dir)?;
+        let (postgres_port, redis_port) = ports(&config.data_dir)?;
+        let postgres = Postgres::start(&config, postgres_port).await?;
+        let redis = Redis::start(&config, redis_port).await?;
+        Ok(Self { postgres, redis, lock })
+    }
+
+    /// For `DATABASE_URL`.
+    pub fn database_url(&self) -> &str {
+        &self.postgres.url
+    }
+
+    /// For `REDIS_URL`.
+    pub fn redis_url(&self) -> &str {
+        &self.redis.url
+    }
+
+    /// Stops both in order and waits until they are gone.
+    pub async fn stop(mut self) -> Result<(), StackError> {
+        self.redis.stop().await;
+        self.postgres.stop().await;
+        Ok(())
+    }
+
+    /// Kills Redis as a crash would.
+    pub async fn kill_redis(&mut self) {
+        self.redis.kill().await;
+    }
+
+    /// Starts Redis again on its port, with what it had on disk or with nothing.
+    pub async fn start_redis(&mut self, keep_data: bool) -> Result<(), StackError> {
+        self.redis.restart(keep_data).await
+    }
+
+    /// Kills PostgreSQL as a crash would.
+    pub async fn kill_postgres(&mut self) {
+        self.postgres.kill().await;
+    }
+
+    /// Starts PostgreSQL again on its port.
+    pub async fn start_postgres(&mut self) -> Result<(), StackError> {
+        self.postgres.restart().await
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.lock));
+    }
+}
+
+/// Refuses a second stack in the same folder; a lock of a process that is gone is taken over.
+fn lock(data_dir: &Path) -> Result<PathBuf, StackError> {
+    let path = data_dir.join("lock");
+    if let Some(pid) = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i32>().ok())
+        && process::is_alive(pid)
+    {
+        return Err(StackError::InUse { pid, folder: data_dir.display().to_string() });
+    }
+    std::fs::write(&path, std::process::id().to_string()).map_err(io("cannot write the lock"))?;
+    Ok(path)
+}
+
+/// The ports of the last time, or new ones where those are taken.
+fn ports(data_dir: &Path) -> Result<(u16, u16), StackError> {
+    let path = data_dir.join("ports");
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut kept = kept.split_whitespace().map(|text| text.parse::<u16>().ok());
+    let mut choose = || -> Result<(TcpListener, u16), StackError> {
+        let wanted = kept.next().flatten().unwrap_or(0);
+        let listener = TcpListener::bind(("127.0.0.1", wanted))
+            .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+            .map_err(io("cannot find a free port"))?;
+        let port = listener.local_addr().map_err(io("cannot find a free port"))?.port();
+        Ok((listener, port))
+    };
+    // Both listeners are open until both ports are known, so that they differ.
+    let ((_one, postgres), (_two, redis)) = (choose()?, choose()?);
+    std::fs::write(&path, format!("{postgres} {redis}\n")).map_err(io("cannot keep the ports"))?;
+    Ok((postgres, redis))
+}

@@ -20,7 +20,7 @@ pub enum ServeError {
     #[error(transparent)]
     Wiring(#[from] WiringError),
     /// A store.
-    #[error("{0}: {}", chain(.0))]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The schema is old.
     #[error("migrations are pending: run `onsale migrate`")]
@@ -28,17 +28,6 @@ pub enum ServeError {
     /// The socket.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
-}
-
-/// The causes of an error in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![];
-    let mut source = error.source();
-    while let Some(next) = source {
-        texts.push(next.to_string());
-        source = next.source();
-    }
-    texts.join(": ")
 }
 
 /// A listener that shares nothing with other programs.

@@ -1,0 +1,123 @@
+//! Child processes: their user, their signals, their end.
+
+use std::{
+    fs::File,
+    path::Path,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, Uid, User},
+};
+use tokio::process::{Child, Command};
+
+use crate::{StackError, io};
+
+/// Longest wait for a child to end after it was asked to.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+
+/// Whether a process with this id exists.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok()
+}
+
+/// Whom servers run as: PostgreSQL refuses root, so as root an unprivileged user takes its place.
+pub(crate) fn service_user() -> Result<Option<User>, StackError> {
+    if !Uid::effective().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Ok(Some(user)) = User::from_name(name) {
+            return Ok(Some(user));
+        }
+    }
+    Err(StackError::Failed("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`".into()))
+}
+
+/// A command that runs as `user` in a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
+pub(crate) fn command(program: &Path, user: Option<&User>) -> Command {
+    let mut command = Command::new(program);
+    command.process_group(0).current_dir("/").stdin(std::process::Stdio::null());
+    if let Some(user) = user {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).env("HOME", "/");
+    }
+    command
+}
+
+/// Gives a folder to the user that will work in it.
+pub(crate) fn give(folder: &Path, user: Option<&User>) -> Result<(), StackError> {
+    std::fs::create_dir_all(folder).map_err(io(format!("cannot make {}", folder.display())))?;
+    if let Some(user) = user {
+        std::os::unix::fs::chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+            .map_err(io(format!("cannot give {} to {}", folder.display(), user.name)))?;
+    }
+    Ok(())
+}
+
+/// Whether `user` can reach a folder: every folder above it must let the user through.
+pub(crate) async fn can_reach(folder: &Path, user: Option<&User>) -> bool {
+    let mut probe = command(Path::new("/bin/sh"), user);
+    probe.arg("-c").arg("cd \"$1\"").arg("sh").arg(folder).stderr(std::process::Stdio::null());
+    probe.status().await.is_ok_and(|status| status.success())
+}
+
+/// A server that is running.
+pub(crate) struct Server {
+    child: Child,
+    pid: Pid,
+    /// Ends it in order.
+    stop_with: Signal,
+    /// Ends it at once.
+    kill_with: Signal,
+}
+
+impl Server {
+    pub(crate) fn spawn(
+        mut command: Command,
+        log: &Path,
+        stop_with: Signal,
+        kill_with: Signal,
+    ) -> Result<Self, StackError> {
+        let log_file =
+            File::options().create(true).append(true).open(log).map_err(io(format!("cannot open {}", log.display())))?;
+        let errors = log_file.try_clone().map_err(io("cannot open the log twice"))?;
+        let child = command.stdout(log_file).stderr(errors).spawn().map_err(io("a server does not start"))?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let pid = pid.ok_or_else(|| StackError::Failed("a server ended at once".into()))?;
+        Ok(Self { child, pid, stop_with, kill_with })
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let _ = kill(self.pid, self.stop_with);
+        if tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_err() {
+            tracing::warn!(pid = self.pid.as_raw(), "a server did not stop in time and is killed");
+            self.kill(Signal::SIGKILL).await;
+        }
+    }
+
+    pub(crate) async fn kill(&mut self, signal: Signal) {
+        let _ = kill(self.pid, signal);
+        drop(self.child.wait().await);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.has_ended() {
+            let _ = kill(self.pid, self.kill_with);
+        }
+    }
+}
+
+/// The last lines of a log, for an error message.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(20).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}

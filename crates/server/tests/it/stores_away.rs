@@ -1,0 +1,99 @@
+//! PostgreSQL or Redis away: 503 with Retry-After, nothing half done, recovery without a restart.
+
+use onsale_local_stack::{Stack, StackConfig};
+use onsale_test_support::{App, Client, World};
+use serde_json::json;
+
+async fn own_stack(folder: &tempfile::TempDir) -> Stack {
+    let data_dir = folder.path().to_owned();
+    Stack::start(StackConfig { data_dir, durable: true, max_connections: 60 }).await.unwrap()
+}
+
+async fn world_on(stack: &Stack) -> World {
+    let mut world = World::on(stack.database_url(), stack.redis_url()).await;
+    for (name, value) in [
+        ("ONSALE_DATABASE_ACQUIRE_TIMEOUT_MS", "500"),
+        ("ONSALE_REDIS_TIMEOUT_MS", "500"),
+        ("ONSALE_REDIS_CACHE_TIMEOUT_MS", "200"),
+    ] {
+        world.set(name, value);
+    }
+    world
+}
+
+fn unavailable(answer: onsale_test_support::Answer) {
+    let answer = answer.expect_problem(503, "unavailable");
+    assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|secs| secs >= 1));
+}
+
+async fn admitted(app: &App, balance: i64) -> (Client, onsale_test_support::Sale) {
+    let sale = app.sale(4, 100).await;
+    let mut fan = app.fans(1, balance).await.remove(0);
+    app.join(&mut fan, &sale).await;
+    (fan, sale)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = own_stack(&folder).await;
+    let world = world_on(&stack).await;
+    let app = world.app().await;
+    let (fan, sale) = admitted(&app, 1_000).await;
+    let seats = app.seats(&fan, &sale).await;
+    let reserve = format!("shows/{}/reservations", sale.show);
+    let held = fan.post(&reserve, App::choice(&seats[..1])).await.expect(201);
+    let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
+
+    stack.kill_redis().await;
+    let joins = format!("concerts/{}/queue/tokens", sale.concert);
+    unavailable(app.fans(1, 0).await.remove(0).post_empty(&joins).await);
+    unavailable(fan.get(&format!("shows/{}/seats", sale.show)).await);
+    unavailable(fan.post(&reserve, App::choice(&seats[1..2])).await);
+    unavailable(fan.post_empty(&pay).await);
+    app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
+    app.nobody().get("/livez").await.expect(200);
+    // The catalogue is read from PostgreSQL meanwhile, and what is owned stays readable.
+    app.nobody().get(&format!("concerts/{}", sale.concert)).await.expect(200);
+    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
+
+    stack.start_redis(true).await.unwrap();
+    app.nobody().get("/readyz").await.expect(200);
+    fan.post_empty(&pay).await.expect(201);
+    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 900);
+    app.assert_books_balance().await;
+    app.stop().await;
+    stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_away_nothing_is_half_done_and_afterwards_all_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = own_stack(&folder).await;
+    let world = world_on(&stack).await;
+    let app = world.app().await;
+    let (fan, sale) = admitted(&app, 1_000).await;
+    let seats = app.seats(&fan, &sale).await;
+    let reserve = format!("shows/{}/reservations", sale.show);
+    let held = fan.post(&reserve, App::choice(&seats[..2])).await.expect(201);
+    let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
+
+    stack.kill_postgres().await;
+    unavailable(fan.post_empty(&pay).await);
+    unavailable(fan.get("me/wallet").await);
+    let charge = json!({ "amount": 5 });
+    unavailable(fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge.clone()).await);
+    let sign_up = json!({ "email": "a@example.org", "password": "correct horse", "display_name": "A" });
+    unavailable(app.nobody().post("auth/signup", sign_up.clone()).await);
+    app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
+
+    stack.start_postgres().await.unwrap();
+    app.nobody().get("/readyz").await.expect(200);
+    fan.post_empty(&pay).await.expect(201);
+    fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge).await.expect(201);
+    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 805);
+    app.nobody().post("auth/signup", sign_up).await.expect(201);
+    app.assert_books_balance().await;
+    app.stop().await;
+    stack.stop().await.unwrap();
+}

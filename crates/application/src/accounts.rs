@@ -128,7 +128,8 @@ pub trait PasswordHasher: Send + Sync + 'static {
     /// Hashes.
     fn hash(&self, password: &Password) -> impl Future<Output = Result<String, HashError>> + Send;
     /// Compares. With no hash it takes as long and says no, so that answers do not tell which accounts exist.
-    fn verify(&self, password: &Password, hash: Option<String>) -> impl Future<Output = Result<bool, HashError>> + Send;
+    fn verify(&self, password: &Password, hash: Option<String>)
+    -> impl Future<Output = Result<bool, HashError>> + Send;
 }
 
 /// Signed access tokens and random refresh tokens.

@@ -101,8 +101,11 @@ pub trait CatalogueStore: Send + Sync + 'static {
         limit: i64,
     ) -> impl Future<Output = Result<Vec<Concert>, StoreError>> + Send;
     /// A concert in any stage.
-    fn concert(&self, id: ConcertId, now: DateTime<Utc>)
-    -> impl Future<Output = Result<Option<Concert>, StoreError>> + Send;
+    fn concert(
+        &self,
+        id: ConcertId,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Option<Concert>, StoreError>> + Send;
     /// Shows of a concert after `now`, by start and id; one more than `limit` when there are more.
     fn shows(
         &self,
@@ -233,8 +236,12 @@ pub trait Catalogue: Send + Sync {
     /// A concert in any stage, past every cache; for operators.
     async fn concert_uncached(&self, id: ConcertId) -> Result<Concert, CatalogueError>;
     /// Adds a concert as a draft.
-    async fn create_concert(&self, title: &str, description: &str, policy: QueuePolicy)
-    -> Result<Concert, CatalogueError>;
+    async fn create_concert(
+        &self,
+        title: &str,
+        description: &str,
+        policy: QueuePolicy,
+    ) -> Result<Concert, CatalogueError>;
     /// Edits a concert. With `expected` it must still have that version; without, the newest is taken.
     async fn edit_concert(
         &self,

@@ -85,12 +85,7 @@ pub enum KeyRefusal {
 
 /// Runs `work` in a transaction and stores its answer under the key, or returns the answer that is stored already.
 /// Commits only when `work` succeeds.
-pub async fn run<U, T, E, W>(
-    unit: &U,
-    user: UserId,
-    idempotent: &Idempotent<T>,
-    work: W,
-) -> Result<StoredAnswer, E>
+pub async fn run<U, T, E, W>(unit: &U, user: UserId, idempotent: &Idempotent<T>, work: W) -> Result<StoredAnswer, E>
 where
     U: UnitOfWork,
     U::Tx: IdempotencyKeys,

@@ -293,13 +293,7 @@ impl<S: CatalogueStore, L: LineStore, T: QueueTokens, C: Clock + Ids> LineFacade
             }
             Place::Active { .. } => (None, queue::ACTIVE_POLL_AFTER_MS),
         };
-        PlaceView {
-            token: self.tokens.sign_queue(ticket),
-            number: ticket.number,
-            place: *place,
-            eta,
-            poll_after_ms,
-        }
+        PlaceView { token: self.tokens.sign_queue(ticket), number: ticket.number, place: *place, eta, poll_after_ms }
     }
 }
 

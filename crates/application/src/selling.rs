@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     context::Ids,
     error::StoreError,
-    idempotency::{self, Idempotent, IdempotencyKeys, KeyRefusal, StoredAnswer, Work},
+    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
     line::{Gate, GateRefusal},
     seat_maps::{SeatView, SharedSeatMaps},
     tickets::Ticket,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     context::Ids,
     error::StoreError,
-    idempotency::{self, Idempotent, IdempotencyKeys, KeyRefusal, StoredAnswer, Work},
+    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
     transaction::UnitOfWork,
 };
 

@@ -113,13 +113,18 @@ mod tests {
 
     #[test]
     fn e_mail_addresses_are_compared_in_lower_case() {
-        assert_eq!(Email::parse(" Mina@Example.ORG ").map(|e| e.as_str().to_owned()), Ok("mina@example.org".to_owned()));
+        assert_eq!(
+            Email::parse(" Mina@Example.ORG ").map(|e| e.as_str().to_owned()),
+            Ok("mina@example.org".to_owned())
+        );
     }
 
     #[test]
     fn what_is_no_e_mail_address_is_refused() {
         let long = format!("{}@example.org", "x".repeat(250));
-        for wrong in ["", "mina", "@example.org", "mina@", "mina@local", "a@b@c.d", "a b@c.de", "a@.de", "a\u{0}@b.de", &long] {
+        for wrong in
+            ["", "mina", "@example.org", "mina@", "mina@local", "a@b@c.d", "a b@c.de", "a@.de", "a\u{0}@b.de", &long]
+        {
             assert!(Email::parse(wrong).is_err(), "{wrong}");
         }
     }

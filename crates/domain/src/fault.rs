@@ -30,10 +30,7 @@ impl Faults {
 
     /// Adds a fault.
     pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Fault {
-            field: field.into(),
-            message: message.into(),
-        });
+        self.0.push(Fault { field: field.into(), message: message.into() });
     }
 
     /// Keeps the value, or notes its faults and goes on, so that all faults of an input are found in one pass.
@@ -95,9 +92,6 @@ mod tests {
         assert_eq!(faults.take(Ok::<_, Faults>(7)), Some(7));
         assert_eq!(faults.take(Err::<i32, _>(Faults::one("a", "is missing"))), None);
         faults.add("b", "is too long");
-        assert_eq!(
-            faults.finish(Some(1)).map_err(|f| f.to_string()),
-            Err("a: is missing; b: is too long".to_owned())
-        );
+        assert_eq!(faults.finish(Some(1)).map_err(|f| f.to_string()), Err("a: is missing; b: is too long".to_owned()));
     }
 }

@@ -82,7 +82,8 @@ pub fn eta(policy: &QueuePolicy, position: i64, next_promotion_ms: i64) -> Eta {
     let per_interval = i64::from(policy.batch.min(policy.active_limit).max(1));
     let low_secs = first_secs + (position - 1) / per_interval * interval_secs;
     let generation = i64::from(policy.active_absolute_secs.max(1));
-    let full_generations = (position + i64::from(policy.active_limit.max(1)) - 1) / i64::from(policy.active_limit.max(1));
+    let full_generations =
+        (position + i64::from(policy.active_limit.max(1)) - 1) / i64::from(policy.active_limit.max(1));
     let high_secs = (full_generations * generation + interval_secs).max(low_secs);
     Eta { low_secs, high_secs }
 }
@@ -110,7 +111,14 @@ mod tests {
 
     #[test]
     fn policies_that_make_no_sense_name_every_fault() {
-        let wrong = QueuePolicy { interval_secs: 0, batch: 0, active_limit: -1, active_absolute_secs: 20, active_sliding_secs: 30, ..QueuePolicy::default() };
+        let wrong = QueuePolicy {
+            interval_secs: 0,
+            batch: 0,
+            active_limit: -1,
+            active_absolute_secs: 20,
+            active_sliding_secs: 30,
+            ..QueuePolicy::default()
+        };
         let faults = wrong.check().expect_err("wrong");
         let fields: Vec<_> = faults.iter().map(|f| f.field.as_str()).collect();
         assert_eq!(fields, ["interval_secs", "batch", "active_limit", "active_absolute_secs"]);

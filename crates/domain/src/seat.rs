@@ -81,9 +81,7 @@ impl NewSeat {
         }
         let price = faults.take(Price::new(&format!("seats/{index}/price_minor"), price_minor));
         let seat = match (section, row, price) {
-            (Some(section), Some(row), Some(price)) => {
-                Some(Self { place: SeatPlace { section, row, number }, price })
-            }
+            (Some(section), Some(row), Some(price)) => Some(Self { place: SeatPlace { section, row, number }, price }),
             _ => None,
         };
         faults.finish(seat)

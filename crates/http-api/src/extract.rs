@@ -238,8 +238,7 @@ async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) ->
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::new(Code::UnsupportedMediaType));
     }
-    let too_large =
-        || ApiError::detail(Code::BodyTooLarge, format!("at most {limit} bytes are read"));
+    let too_large = || ApiError::detail(Code::BodyTooLarge, format!("at most {limit} bytes are read"));
     let announced = header(request, &header::CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());

@@ -80,7 +80,8 @@ fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     if route.headers == Headers::Cacheable {
-        responses.insert("304".to_owned(), json!({ "description": "Nothing has changed since the ETag that was sent" }));
+        responses
+            .insert("304".to_owned(), json!({ "description": "Nothing has changed since the ETag that was sent" }));
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in route.problems() {
@@ -92,9 +93,7 @@ fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
 }
 
 fn header_parameters(route: &Route) -> Vec<Value> {
-    let header = |name: &str, required: bool, schema: Value, description: &str| {
-        json!({ "name": name, "in": "header", "required": required, "schema": schema, "description": description })
-    };
+    let header = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "header", "required": required, "schema": schema, "description": description });
     let key = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
     let key_words = "Makes a repeated request harmless: the same key and request get the same answer for 24 hours.";
     match route.headers {
@@ -146,7 +145,6 @@ fn problem_response(codes: &[Code]) -> Value {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -1,6 +1,14 @@
 //! The one table of everything that is served.
 
-use crate::problem::Code::{self, *};
+use crate::problem::Code::{
+    self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, Busy, EmailTaken, Forbidden, HasSales,
+    IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired, IdempotencyKeyReused, IfMatchRequired,
+    InsufficientBalance, Internal, InvalidTransition, MalformedRequest, NotFound, NotInLine, NotReady, PlaceTaken,
+    QueueClosed, QueueFull, QueueTokenExpired, QueueTokenRequired, QueueTokenWaiting, RefreshInvalid, RefreshReused,
+    ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen, SeatTaken, SeatUnknown,
+    TokenInvalid, TooManyRequests, TooManySeats, Unauthenticated, Unavailable, UnsupportedMediaType, ValidationFailed,
+    VersionConflict, VersionMismatch,
+};
 
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +154,14 @@ impl Route {
         match self.headers {
             Headers::IfMatch => codes.extend([VersionMismatch, IfMatchRequired]),
             Headers::Idempotent => codes.extend([IdempotencyKeyInvalid, IdempotencyKeyReused, IdempotencyInFlight]),
-            Headers::IdempotentRequired => codes.extend([
-                IdempotencyKeyInvalid,
-                IdempotencyKeyReused,
-                IdempotencyInFlight,
-                IdempotencyKeyRequired,
-            ]),
+            Headers::IdempotentRequired => {
+                codes.extend([
+                    IdempotencyKeyInvalid,
+                    IdempotencyKeyReused,
+                    IdempotencyInFlight,
+                    IdempotencyKeyRequired,
+                ]);
+            }
             Headers::None | Headers::Cacheable | Headers::QueueToken => {}
         }
         if self.uses_a_store() {

@@ -67,10 +67,10 @@ impl Detached {
 
     /// Runs `write` to its end and returns what came of it, if the caller is still there to hear it.
     pub async fn run<T: Send + 'static>(&self, write: impl Future<Output = T> + Send + 'static) -> Result<T, ApiError> {
-        self.tasks.spawn_on(write, &self.runtime).await.map_err(|error| ApiError {
-            cause: Some(error.into()),
-            ..ApiError::new(Code::Internal)
-        })
+        self.tasks
+            .spawn_on(write, &self.runtime)
+            .await
+            .map_err(|error| ApiError { cause: Some(error.into()), ..ApiError::new(Code::Internal) })
     }
 
     /// Waits until all writes have ended.
@@ -81,8 +81,7 @@ impl Detached {
 }
 
 /// Whether the process can serve, asked by `/readyz`.
-pub type Readiness =
-    Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+pub type Readiness = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
 /// Gathers every metric as Prometheus text, asked by `/metrics`.
 pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
@@ -150,7 +149,9 @@ impl ApiState {
 
     /// Refuses a login for an address that is tried too often, whoever tries.
     pub fn check_login_rate(&self, email: &str) -> Result<(), ApiError> {
-        self.per_login.check_key(&email.trim().to_lowercase()).map_err(|_| too_many(60 / self.limits.logins_per_min.max(1)))
+        self.per_login
+            .check_key(&email.trim().to_lowercase())
+            .map_err(|_| too_many(60 / self.limits.logins_per_min.max(1)))
     }
 
     /// Forgets users and addresses that have not been seen for a while, so that the tables stay small.

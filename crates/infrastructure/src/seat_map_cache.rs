@@ -21,8 +21,7 @@ pub struct SeatMapCache<S> {
 impl<S> SeatMapCache<S> {
     /// An empty cache over the store.
     pub fn new(store: S) -> Self {
-        let maps =
-            Cache::builder().max_capacity(SHOWS_KEPT).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
+        let maps = Cache::builder().max_capacity(SHOWS_KEPT).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
         Self { store, maps }
     }
 }

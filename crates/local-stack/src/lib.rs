@@ -71,8 +71,7 @@ pub struct Stack {
 impl Stack {
     /// Starts both, on the ports of the last time if they are still free.
     pub async fn start(config: StackConfig) -> Result<Self, StackError> {
-        std::fs::create_dir_all(&config.data_dir)
-            .map_err(io(format!("cannot make {}", config.data_dir.display())))?;
+        std::fs::create_dir_all(&config.data_dir).map_err(io(format!("cannot make {}", config.data_dir.display())))?;
         let data_dir = config.data_dir.canonicalize().map_err(io("cannot resolve the data folder"))?;
         let config = StackConfig { data_dir, ..config };
         let lock = lock(&config.data_dir)?;

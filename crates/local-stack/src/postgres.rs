@@ -11,7 +11,10 @@ use std::{
 use nix::{sys::signal::Signal, unistd::User};
 use tokio::io::AsyncWriteExt;
 
-use crate::{StackConfig, StackError, binaries, io, process::{self, Server}};
+use crate::{
+    StackConfig, StackError, binaries, io,
+    process::{self, Server},
+};
 
 pub(crate) struct Postgres {
     pub(crate) url: String,
@@ -35,8 +38,7 @@ impl Postgres {
         initialise(&folder, &data, user.as_ref()).await?;
         let url = format!("postgres://onsale@127.0.0.1:{port}/onsale");
         let server = launch(config, &folder, &data, &log, port, user.as_ref())?;
-        let mut postgres =
-            Self { url, config: config.clone(), port, folder, data, log, user, server };
+        let mut postgres = Self { url, config: config.clone(), port, folder, data, log, user, server };
         postgres.wait_until_ready().await?;
         Ok(postgres)
     }

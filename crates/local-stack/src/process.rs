@@ -1,10 +1,6 @@
 //! Child processes: their user, their signals, their end.
 
-use std::{
-    fs::File,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::File, path::Path, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -32,7 +28,9 @@ pub(crate) fn service_user() -> Result<Option<User>, StackError> {
             return Ok(Some(user));
         }
     }
-    Err(StackError::Failed("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`".into()))
+    Err(StackError::Failed(
+        "PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`".into(),
+    ))
 }
 
 /// A command that runs as `user` in a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
@@ -49,8 +47,11 @@ pub(crate) fn command(program: &Path, user: Option<&User>) -> Command {
 pub(crate) fn give(folder: &Path, user: Option<&User>) -> Result<(), StackError> {
     std::fs::create_dir_all(folder).map_err(io(format!("cannot make {}", folder.display())))?;
     if let Some(user) = user {
-        std::os::unix::fs::chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-            .map_err(io(format!("cannot give {} to {}", folder.display(), user.name)))?;
+        std::os::unix::fs::chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(io(format!(
+            "cannot give {} to {}",
+            folder.display(),
+            user.name
+        )))?;
     }
     Ok(())
 }
@@ -79,8 +80,11 @@ impl Server {
         stop_with: Signal,
         kill_with: Signal,
     ) -> Result<Self, StackError> {
-        let log_file =
-            File::options().create(true).append(true).open(log).map_err(io(format!("cannot open {}", log.display())))?;
+        let log_file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(io(format!("cannot open {}", log.display())))?;
         let errors = log_file.try_clone().map_err(io("cannot open the log twice"))?;
         let child = command.stdout(log_file).stderr(errors).spawn().map_err(io("a server does not start"))?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);

@@ -1,6 +1,9 @@
 //! The private Redis.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use tokio::{
@@ -8,7 +11,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{StackConfig, StackError, binaries, io, process::{self, Server}};
+use crate::{
+    StackConfig, StackError, binaries, io,
+    process::{self, Server},
+};
 
 pub(crate) struct Redis {
     pub(crate) url: String,
@@ -75,7 +81,7 @@ impl Redis {
     }
 }
 
-fn launch(program: &PathBuf, port: u16, data: &PathBuf, log: &PathBuf, durable: bool) -> Result<Server, StackError> {
+fn launch(program: &Path, port: u16, data: &Path, log: &Path, durable: bool) -> Result<Server, StackError> {
     let mut command = process::command(program, None);
     command.arg("--port").arg(port.to_string()).args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
     command.arg("--dir").arg(data);

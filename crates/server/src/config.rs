@@ -163,7 +163,13 @@ impl Reader<'_> {
         self.parsed(name, None, Some(default.to_owned()), "text", |text| Some(text.to_owned()))
     }
 
-    fn url(&mut self, name: &'static str, also: Option<&str>, schemes: &[&str], default: Option<String>) -> Option<String> {
+    fn url(
+        &mut self,
+        name: &'static str,
+        also: Option<&str>,
+        schemes: &[&str],
+        default: Option<String>,
+    ) -> Option<String> {
         let expected = format!("a URL that starts with {}", schemes.join(" or "));
         self.parsed(name, also, default, &expected, |text| {
             schemes.iter().any(|scheme| text.starts_with(scheme)).then(|| text.to_owned())
@@ -206,9 +212,8 @@ impl Config {
 
     /// Checks a file's text and an environment, and names every fault.
     pub fn parse(file: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
-        let file = file
-            .parse::<toml::Table>()
-            .map_err(|error| ConfigFaults(vec![format!("the file is no TOML: {error}")]))?;
+        let file =
+            file.parse::<toml::Table>().map_err(|error| ConfigFaults(vec![format!("the file is no TOML: {error}")]))?;
         let mut r = Reader { file, environment, known: BTreeSet::new(), faults: vec![] };
         let config = Self::read(&mut r);
         r.unknown_settings();
@@ -221,7 +226,13 @@ impl Config {
     fn read(r: &mut Reader<'_>) -> Option<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let cores_i64 = i64::try_from(cores).unwrap_or(2);
-        let bind = r.parsed("http.bind", None, Some(SocketAddr::from(([127, 0, 0, 1], 8080))), "an address such as 127.0.0.1:8080", |t| t.parse().ok());
+        let bind = r.parsed(
+            "http.bind",
+            None,
+            Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            "an address such as 127.0.0.1:8080",
+            |t| t.parse().ok(),
+        );
         let workers = r.size("http.workers", 1..=256, cores_i64);
         let body_bytes = r.size("http.body_limit_bytes", 1_024..=10_485_760, 65_536);
         let bulk_body_bytes = r.size("http.bulk_body_limit_bytes", 65_536..=268_435_456, 33_554_432);
@@ -232,14 +243,21 @@ impl Config {
         let shutdown = r.millis("http.shutdown_ms", 0..=600_000, 15_000);
         let database = Self::read_database(r);
         let redis_url = r.url("redis.url", Some("REDIS_URL"), &["redis://", "rediss://", "unix://"], None);
-        let cache_url = r.url("redis.cache_url", None, &["redis://", "rediss://", "unix://"], redis_url.clone().or(Some(String::new())));
+        let cache_url = r.url(
+            "redis.cache_url",
+            None,
+            &["redis://", "rediss://", "unix://"],
+            redis_url.clone().or(Some(String::new())),
+        );
         let connections = r.size("redis.connections", 1..=64, 4);
         let redis_timeout = r.millis("redis.timeout_ms", 10..=60_000, 1_000);
         let cache_timeout = r.millis("redis.cache_timeout_ms", 10..=60_000, 200);
-        let redis_prefix = r.parsed("redis.key_prefix", None, Some("onsale".to_owned()), "1 to 40 letters, digits, - or _", |t| {
-            let right = (1..=40).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            right.then(|| t.to_owned())
-        });
+        let redis_prefix =
+            r.parsed("redis.key_prefix", None, Some("onsale".to_owned()), "1 to 40 letters, digits, - or _", |t| {
+                let right = (1..=40).contains(&t.len())
+                    && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+                right.then(|| t.to_owned())
+            });
         let cache_ttl = r.number("catalogue.cache_ttl_secs", 1..=3_600, 30);
         let secret = r.secret("auth.secret", 32..=1_024);
         let ticket_key = r.secret("auth.ticket_key", 32..=32);
@@ -251,7 +269,10 @@ impl Config {
         let line_tick = r.millis("line.tick_ms", 50..=10_000, 500);
         let sweep_interval = r.millis("sweeper.interval_ms", 50..=600_000, 1_000);
         let sweep_batch = r.number("sweeper.batch", 1..=10_000, 500);
-        let currency = r.parsed("money.currency", None, Currency::parse("KRW").ok(), "an ISO 4217 code such as KRW", |t| Currency::parse(t).ok());
+        let currency =
+            r.parsed("money.currency", None, Currency::parse("KRW").ok(), "an ISO 4217 code such as KRW", |t| {
+                Currency::parse(t).ok()
+            });
         let charge_max_minor = r.number("money.charge_max_minor", 1..=1_000_000_000_000, 10_000_000);
         let log_format = r.parsed("log.format", None, Some(LogFormat::Text), "text or json", |t| match t {
             "text" => Some(LogFormat::Text),
@@ -313,7 +334,6 @@ impl Config {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -341,8 +361,15 @@ mod tests {
         let ConfigFaults(faults) = Config::parse(file, &|_| None).expect_err("wrong");
         let named = |name: &str| faults.iter().any(|fault| fault.contains(name));
         for name in [
-            "http.bind", "http.workers", "http.colour", "line.tick_ms", "sales.x", "DATABASE_URL", "REDIS_URL",
-            "auth.secret", "auth.ticket_key",
+            "http.bind",
+            "http.workers",
+            "http.colour",
+            "line.tick_ms",
+            "sales.x",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "auth.secret",
+            "auth.ticket_key",
         ] {
             assert!(named(name), "{name} is not named in {faults:#?}");
         }

@@ -11,10 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use onsale_domain::account::Role;
 use onsale_infrastructure::postgres::{Postgres, migrations};
 use onsale_local_stack::{Stack, StackConfig};
-use onsale_server::{
-    config::Config,
-    demo, dev, mint, serve, telemetry, wiring,
-};
+use onsale_server::{config::Config, demo, dev, mint, serve, telemetry, wiring};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -51,7 +48,7 @@ enum Command {
         #[command(subcommand)]
         command: StackCommand,
     },
-    /// Apply the schema to DATABASE_URL, or revert it.
+    /// Apply the schema to `DATABASE_URL`, or revert it.
     Migrate {
         /// up or down.
         #[arg(default_value = "up", value_parser = ["up", "down"])]
@@ -75,7 +72,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum StackCommand {
-    /// Run a command with DATABASE_URL and REDIS_URL of a throw-away stack.
+    /// Run a command with `DATABASE_URL` and `REDIS_URL` of a throw-away stack.
     Exec {
         /// Where the stack is kept while it runs; a temporary folder when not given.
         #[arg(long)]
@@ -88,7 +85,7 @@ enum StackCommand {
 
 #[derive(Subcommand)]
 enum OperatorCommand {
-    /// Make an operator; the password comes from ONSALE_OPERATOR_PASSWORD or from standard input.
+    /// Make an operator; the password comes from `ONSALE_OPERATOR_PASSWORD` or from standard input.
     Create {
         /// E-mail address.
         #[arg(long)]

@@ -18,7 +18,9 @@ use crate::config::Config;
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// It is switched off.
-    #[error("token minting is switched off: set ONSALE_AUTH_ALLOW_TOKEN_MINT=true where load tests run, never where fans buy")]
+    #[error(
+        "token minting is switched off: set ONSALE_AUTH_ALLOW_TOKEN_MINT=true where load tests run, never where fans buy"
+    )]
     SwitchedOff,
     /// The database.
     #[error(transparent)]

@@ -3,6 +3,8 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::assigning_clones,
     reason = "a test that cannot be set up should stop loudly"
 )]
 

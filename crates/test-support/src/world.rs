@@ -116,7 +116,8 @@ impl World {
     /// The configuration of an instance.
     pub fn config(&self) -> Config {
         let environment = self.environment();
-        let find = |name: &str| environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let find =
+            |name: &str| environment.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         Config::parse("", &find).expect("a right configuration")
     }
 
@@ -199,7 +200,8 @@ impl App {
 
     /// Many fans at once, whose wallets hold `balance_minor`.
     pub async fn fans(&self, count: usize, balance_minor: i64) -> Vec<Client> {
-        let minted = mint::mint(&self.config, &self.instance.postgres, count, balance_minor, "t").await.expect("tokens");
+        let minted =
+            mint::mint(&self.config, &self.instance.postgres, count, balance_minor, "t").await.expect("tokens");
         minted
             .into_iter()
             .map(|token| {

@@ -184,8 +184,7 @@ fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
     responses((status = 200, description = "The line", body = QueueOverview)))]
 #[get("/concerts/{id}/queue")]
 pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
-    let LineView { state: sale, stats, promoted_per_minute } =
-        state.facades.line.overview(ConcertId(id.0)).await?;
+    let LineView { state: sale, stats, promoted_per_minute } = state.facades.line.overview(ConcertId(id.0)).await?;
     Ok(private(&QueueOverview {
         state: sale.as_str().to_owned(),
         waiting: stats.waiting,

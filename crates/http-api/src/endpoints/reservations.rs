@@ -152,8 +152,7 @@ pub(crate) async fn reserve(
     body: Json<NewReservation>,
 ) -> ApiResult {
     let choices = body.value.seats.iter();
-    let choices =
-        choices.map(|seat| SeatChoice { seat_id: SeatId(seat.seat_id), version: seat.version }).collect();
+    let choices = choices.map(|seat| SeatChoice { seat_id: SeatId(seat.seat_id), version: seat.version }).collect();
     let idempotent = Idempotent {
         key: key.bound_to(&body.bytes),
         render: Box::new(|reservation: &Reservation| {

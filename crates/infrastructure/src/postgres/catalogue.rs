@@ -1,9 +1,7 @@
 //! Concerts, shows and seats.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{
-    Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
     catalogue::{CatalogueStore, Concert, Edit, PageStart, SeatsAdded, Show},
     error::StoreError,
@@ -35,8 +33,7 @@ type ConcertSql = (
     Integer,
     Nullable<Timestamptz>,
 );
-type ConcertRow =
-    (Uuid, String, String, String, i32, i32, i32, bool, i32, i32, i32, i32, Option<DateTime<Utc>>);
+type ConcertRow = (Uuid, String, String, String, i32, i32, i32, bool, i32, i32, i32, i32, Option<DateTime<Utc>>);
 
 /// Columns of a concert `c` with its next show after `$1`.
 macro_rules! concert_query {

@@ -19,7 +19,8 @@ fn lock_number(user: UserId, key: &str) -> i64 {
 
 impl IdempotencyKeys for PostgresTx {
     async fn claim(&mut self, user: UserId, key: &RequestKey) -> Result<Claim, StoreError> {
-        let lock = statement::<Bool>("SELECT pg_try_advisory_xact_lock($1)").bind::<BigInt, _>(lock_number(user, &key.key));
+        let lock =
+            statement::<Bool>("SELECT pg_try_advisory_xact_lock($1)").bind::<BigInt, _>(lock_number(user, &key.key));
         if self.rows::<Bool, bool>(lock).await? != [true] {
             return Ok(Claim::InFlight);
         }

@@ -15,18 +15,12 @@ pub(super) fn versions() -> Vec<String> {
 
 /// Applies what is missing; answers the versions applied now.
 pub async fn up(url: &str) -> Result<Vec<String>, StoreError> {
-    with_harness(url, |harness| {
-        harness.run_pending_migrations(MIGRATIONS).map(|applied| texts(&applied))
-    })
-    .await
+    with_harness(url, |harness| harness.run_pending_migrations(MIGRATIONS).map(|applied| texts(&applied))).await
 }
 
 /// Reverts everything; answers the versions reverted. All data is lost.
 pub async fn down(url: &str) -> Result<Vec<String>, StoreError> {
-    with_harness(url, |harness| {
-        harness.revert_all_migrations(MIGRATIONS).map(|reverted| texts(&reverted))
-    })
-    .await
+    with_harness(url, |harness| harness.revert_all_migrations(MIGRATIONS).map(|reverted| texts(&reverted))).await
 }
 
 fn texts(versions: &[MigrationVersion<'_>]) -> Vec<String> {
@@ -37,8 +31,7 @@ async fn with_harness(
     url: &str,
     work: impl FnOnce(&mut AsyncMigrationHarness<AsyncPgConnection>) -> Result<Vec<String>, Cause> + Send + 'static,
 ) -> Result<Vec<String>, StoreError> {
-    let connection =
-        AsyncPgConnection::establish(url).await.map_err(|error| StoreError::Unavailable(error.into()))?;
+    let connection = AsyncPgConnection::establish(url).await.map_err(|error| StoreError::Unavailable(error.into()))?;
     // The harness blocks its thread, and the connection needs the runtime meanwhile.
     tokio::task::spawn_blocking(move || work(&mut AsyncMigrationHarness::new(connection)))
         .await

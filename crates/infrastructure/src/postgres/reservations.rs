@@ -53,8 +53,23 @@ pub(super) type ReservationRow = (
 /// Puts rows of the same reservation, which follow each other, together.
 pub(super) fn reservations_from(rows: Vec<ReservationRow>) -> Result<Vec<Reservation>, StoreError> {
     let mut found: Vec<Reservation> = Vec::new();
-    for (id, user, show, concert, state, total, currency, expires_at, created_at, now, seat, section, row, number, price) in
-        rows
+    for (
+        id,
+        user,
+        show,
+        concert,
+        state,
+        total,
+        currency,
+        expires_at,
+        created_at,
+        now,
+        seat,
+        section,
+        row,
+        number,
+        price,
+    ) in rows
     {
         if found.last().is_none_or(|last| last.id.0 != id) {
             let stored = ReservationState::parse(&state).ok_or_else(|| impossible("an unknown reservation state"))?;
@@ -129,9 +144,7 @@ impl ReservationQueries for Postgres {
 
     async fn concert_of_show(&self, show: ShowId) -> Result<Option<ConcertId>, StoreError> {
         let found: Option<Uuid> = self
-            .row(|| {
-                statement::<SqlUuid>("SELECT concert_id FROM shows WHERE id = $1").bind::<SqlUuid, _>(show.0)
-            })
+            .row(|| statement::<SqlUuid>("SELECT concert_id FROM shows WHERE id = $1").bind::<SqlUuid, _>(show.0))
             .await?;
         Ok(found.map(ConcertId))
     }

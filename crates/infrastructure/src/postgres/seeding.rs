@@ -44,9 +44,8 @@ impl Postgres {
         currency: &str,
         balance_minor: i64,
     ) -> Result<(), StoreError> {
-        let column = |index: usize| -> Vec<Uuid> {
-            fans.iter().filter_map(|fan| fan.wallet_ids.get(index).copied()).collect()
-        };
+        let column =
+            |index: usize| -> Vec<Uuid> { fans.iter().filter_map(|fan| fan.wallet_ids.get(index).copied()).collect() };
         let _: Vec<i64> = self
             .rows(|| {
                 statement::<BigInt>(
@@ -85,8 +84,7 @@ impl Postgres {
 
     /// Whether there is any concert.
     pub async fn has_concerts(&self) -> Result<bool, StoreError> {
-        let found: Option<bool> =
-            self.row(|| statement::<Bool>("SELECT EXISTS (SELECT 1 FROM concerts)")).await?;
+        let found: Option<bool> = self.row(|| statement::<Bool>("SELECT EXISTS (SELECT 1 FROM concerts)")).await?;
         Ok(found.unwrap_or(false))
     }
 }

@@ -170,7 +170,7 @@ impl Payments for PostgresTx {
             .bind::<SqlUuid, _>(order.reservation.0)
             .bind::<SqlUuid, _>(order.user.0)
             .bind::<SqlUuid, _>(order.ledger_transaction.0)
-            .bind::<Array<SqlUuid>, _>(order.ticket_ids.to_vec())
+            .bind::<Array<SqlUuid>, _>(order.ticket_ids.clone())
             .bind::<SqlUuid, _>(order.event_id);
         let rows: Vec<PayRow> = self.rows(query).await?;
         let Some((_, amount_minor, currency, balance, ..)) = rows.first().cloned() else {

@@ -86,8 +86,15 @@ impl From<&Concert> for CachedConcert {
 
 impl CachedConcert {
     fn into_concert(self) -> Option<Concert> {
-        let (interval_secs, batch, active_limit, idle_admission, active_sliding_secs, active_absolute_secs, waiting_limit) =
-            self.policy;
+        let (
+            interval_secs,
+            batch,
+            active_limit,
+            idle_admission,
+            active_sliding_secs,
+            active_absolute_secs,
+            waiting_limit,
+        ) = self.policy;
         Some(Concert {
             id: ConcertId(self.id),
             details: ConcertDetails { title: self.title, description: self.description },

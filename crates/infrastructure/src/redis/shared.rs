@@ -71,9 +71,8 @@ impl SharedRedis {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Broken(error.into()))?;
-        let slots = (0..config.connections.max(1))
-            .map(|_| Slot { open: RwLock::new(None), opening: Mutex::new(()) })
-            .collect();
+        let slots =
+            (0..config.connections.max(1)).map(|_| Slot { open: RwLock::new(None), opening: Mutex::new(()) }).collect();
         Ok(Self { pool, slots, next: AtomicUsize::new(0), timeout: config.timeout, runtime })
     }
 
@@ -135,10 +134,7 @@ impl SharedRedis {
 
     /// How many of the shared connections are open.
     pub fn open_connections(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| slot.open.read().unwrap_or_else(PoisonError::into_inner).is_some())
-            .count()
+        self.slots.iter().filter(|slot| slot.open.read().unwrap_or_else(PoisonError::into_inner).is_some()).count()
     }
 
     fn slot(&self) -> Result<&Slot, StoreError> {

@@ -180,7 +180,6 @@ impl QueueTokens for SignedQueueTokens {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -16,9 +16,12 @@ async fn never_again_13_a_newcomer_signs_up_logs_in_and_is_known() {
     nobody.post("auth/signup", body).await.expect_problem(409, "email_taken");
     let login = json!({ "email": "mina@example.ORG", "password": "correct horse battery" });
     let mut mina = app.nobody();
-    mina.access_token = nobody.post("auth/login", login).await.expect(200).json["access_token"].as_str().map(str::to_owned);
+    mina.access_token =
+        nobody.post("auth/login", login).await.expect(200).json["access_token"].as_str().map(str::to_owned);
     assert_eq!(mina.get("me").await.expect(200).json["display_name"], "Mina");
-    for (email, password) in [("mina@example.org", "wrong horse battery"), ("nobody@example.org", "correct horse battery")] {
+    for (email, password) in
+        [("mina@example.org", "wrong horse battery"), ("nobody@example.org", "correct horse battery")]
+    {
         let answer = nobody.post("auth/login", json!({ "email": email, "password": password })).await;
         answer.expect_problem(401, "bad_credentials");
     }
@@ -33,7 +36,8 @@ async fn never_again_22_a_used_refresh_token_revokes_its_whole_session() {
     let nobody = app.nobody();
     let body = json!({ "email": "a@example.org", "password": "correct horse battery", "display_name": "A" });
     let first = nobody.post("auth/signup", body).await.expect(201).json["refresh_token"].clone();
-    let second = nobody.post("auth/refresh", json!({ "refresh_token": first })).await.expect(200).json["refresh_token"].clone();
+    let second =
+        nobody.post("auth/refresh", json!({ "refresh_token": first })).await.expect(200).json["refresh_token"].clone();
     assert_ne!(first, second);
     nobody.post("auth/refresh", json!({ "refresh_token": first })).await.expect_problem(401, "refresh_reused");
     let revoked = nobody.post("auth/refresh", json!({ "refresh_token": second })).await;
@@ -41,7 +45,8 @@ async fn never_again_22_a_used_refresh_token_revokes_its_whole_session() {
     nobody.post("auth/refresh", json!({ "refresh_token": "made up" })).await.expect_problem(401, "refresh_invalid");
     // What is stored is a hash.
     let token = first.as_str().unwrap();
-    let stored = format!("SELECT count(*) AS n FROM refresh_tokens WHERE encode(token_hash, 'escape') LIKE '%{token}%'");
+    let stored =
+        format!("SELECT count(*) AS n FROM refresh_tokens WHERE encode(token_hash, 'escape') LIKE '%{token}%'");
     assert_eq!(world.sql().await.number(&stored).await, 0);
     app.stop().await;
     world.close().await;
@@ -107,11 +112,16 @@ async fn logins_for_one_address_are_limited_whoever_tries() {
     let mut world = World::new().await;
     world.set("ONSALE_HTTP_LOGINS_PER_MIN", "5");
     let app = world.app().await;
-    let answers = at_once((0..12).map(|_| {
-        let nobody = app.nobody();
-        async move { nobody.post("auth/login", json!({ "email": "v@example.org", "password": "guess guess" })).await }
-    }))
-    .await;
+    let answers =
+        at_once(
+            (0..12).map(|_| {
+                let nobody = app.nobody();
+                async move {
+                    nobody.post("auth/login", json!({ "email": "v@example.org", "password": "guess guess" })).await
+                }
+            }),
+        )
+        .await;
     let limited: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
     assert!(limited.len() >= 6, "{:?}", tally(&answers));
     assert!(limited.iter().all(|answer| answer.header("retry-after").parse::<u32>().is_ok_and(|secs| secs >= 1)));

@@ -34,7 +34,15 @@ async fn malformed_bodies_and_media_are_told_apart() {
     }
     let deep = [b"[".repeat(10_000), b"]".repeat(10_000)].concat();
     let malformed: &[&[u8]] = &[
-        b"", b"{", b"null", b"[]", b"\xff\xfe", b"\xef\xbb\xbf{}", b"{\"email\":NaN}", b"{} trailing", b"{\"email\":1}",
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf{}",
+        b"{\"email\":NaN}",
+        b"{} trailing",
+        b"{\"email\":1}",
         br#"{"email":"a@example.org","email":"b@example.org","password":"correct horse","display_name":"A"}"#,
         br#"{"email":"a@example.org","password":"correct horse","display_name":"A","is_admin":true}"#,
         br#"{"email":"a@example.org","password":"correct horse"}"#,
@@ -47,7 +55,8 @@ async fn malformed_bodies_and_media_are_told_apart() {
     sign_up(Some("application/json"), &large).await.expect_problem(413, "body_too_large");
     let wrong = br#"{"email":"a","password":"short","display_name":"A\u0000B"}"#;
     let faults = sign_up(Some("application/json"), wrong).await.expect_problem(422, "validation_failed");
-    let fields: Vec<_> = faults.json["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    let fields: Vec<_> =
+        faults.json["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["email", "password", "display_name"]);
     assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM users").await, 0);
     sign_up(Some("application/json; charset=utf-8"), right).await.expect(201);
@@ -63,13 +72,29 @@ async fn unknown_paths_methods_and_ids_are_problems_too() {
     for path in ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/me", "/api/v1/me/", "/..%2f..%2fetc/passwd"] {
         fan.get(path).await.expect_problem(404, "not_found");
     }
-    for (method, path, allow) in [("PUT", "me", "GET"), ("DELETE", "auth/login", "POST"), ("PATCH", "reservations/x", "GET, DELETE")] {
+    for (method, path, allow) in
+        [("PUT", "me", "GET"), ("DELETE", "auth/login", "POST"), ("PATCH", "reservations/x", "GET, DELETE")]
+    {
         let answer = fan.raw(method, path, &[], None).await.expect_problem(405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow);
     }
     let nobody_knows = Uuid::new_v4();
-    for id in [nobody_knows.to_string(), nobody_knows.to_string().to_uppercase(), "1".into(), "-1".into(), "9".repeat(40), "%00".into(), "'; DROP TABLE users --".replace(' ', "%20")] {
-        for path in [format!("concerts/{id}"), format!("reservations/{id}"), format!("tickets/{id}"), format!("shows/{id}/seats"), format!("concerts/{id}/queue/tokens/me")] {
+    for id in [
+        nobody_knows.to_string(),
+        nobody_knows.to_string().to_uppercase(),
+        "1".into(),
+        "-1".into(),
+        "9".repeat(40),
+        "%00".into(),
+        "'; DROP TABLE users --".replace(' ', "%20"),
+    ] {
+        for path in [
+            format!("concerts/{id}"),
+            format!("reservations/{id}"),
+            format!("tickets/{id}"),
+            format!("shows/{id}/seats"),
+            format!("concerts/{id}/queue/tokens/me"),
+        ] {
             let answer = fan.get(&path).await;
             assert_eq!(answer.status, 404, "{path} {}", answer.code());
         }
@@ -89,7 +114,16 @@ async fn query_strings_out_of_range_are_refused() {
     for limit in ["0", "-1", "101", "1000000000"] {
         fan.get(&format!("concerts?limit={limit}")).await.expect_problem(422, "validation_failed");
     }
-    for query in ["limit=x", "limit=1.5", "limit=99999999999999999999", "cursor=x", "cursor=1_2", "page=1", "limit=1&limit=2", "cursor=9223372036854775807_00000000-0000-0000-0000-000000000000"] {
+    for query in [
+        "limit=x",
+        "limit=1.5",
+        "limit=99999999999999999999",
+        "cursor=x",
+        "cursor=1_2",
+        "page=1",
+        "limit=1&limit=2",
+        "cursor=9223372036854775807_00000000-0000-0000-0000-000000000000",
+    ] {
         fan.get(&format!("concerts?{query}")).await.expect_problem(400, "malformed_request");
     }
     let many: String = (0..10_000).map(|n| format!("a{n}=1&")).collect();
@@ -141,7 +175,9 @@ async fn fields_that_are_not_theirs_to_set_change_nothing() {
     let seats = app.seats(&fan, &sale).await;
     let path = format!("shows/{}/reservations", sale.show);
     let mut body = App::choice(&seats[..1]);
-    for (field, value) in [("price", json!(0)), ("status", json!("paid")), ("user_id", json!(Uuid::new_v4())), ("total_minor", json!(0))] {
+    for (field, value) in
+        [("price", json!(0)), ("status", json!("paid")), ("user_id", json!(Uuid::new_v4())), ("total_minor", json!(0))]
+    {
         body[field] = value;
         fan.post(&path, body.clone()).await.expect_problem(400, "malformed_request");
         body.as_object_mut().unwrap().remove(field);
@@ -187,7 +223,12 @@ async fn text_that_looks_like_code_is_text() {
     let world = World::new().await;
     let app = world.app().await;
     let operator = app.operator().await;
-    for title in ["'; DROP TABLE seats; --", "$1 {concert}:* ]] redis.call('FLUSHALL')", "a\r\nb: c", "<script>alert(1)</script>"] {
+    for title in [
+        "'; DROP TABLE seats; --",
+        "$1 {concert}:* ]] redis.call('FLUSHALL')",
+        "a\r\nb: c",
+        "<script>alert(1)</script>",
+    ] {
         let answer = operator.post("admin/concerts", json!({ "title": title })).await;
         if title.contains('\r') {
             answer.expect_problem(422, "validation_failed");
@@ -199,7 +240,10 @@ async fn text_that_looks_like_code_is_text() {
     let mut fan = app.fans(1, 0).await.remove(0);
     app.join(&mut fan, &sale).await;
     let section = "A'%20OR%20'1'='1";
-    assert_eq!(fan.get(&format!("shows/{}/seats?section={section}", sale.show)).await.expect(200).json["items"], json!([]));
+    assert_eq!(
+        fan.get(&format!("shows/{}/seats?section={section}", sale.show)).await.expect(200).json["items"],
+        json!([])
+    );
     assert_eq!(app.seats(&fan, &sale).await.len(), 2);
     app.stop().await;
     world.close().await;
@@ -215,7 +259,10 @@ async fn operators_hear_every_fault_of_what_they_create() {
     let wrong = json!({ "venue": "", "starts_at": "9999-01-01T00:00:00Z", "hold_secs": 0, "seats_per_fan": 0 });
     let answer = operator.post(&shows, wrong).await.expect_problem(422, "validation_failed");
     assert_eq!(answer.json["errors"].as_array().unwrap().len(), 4);
-    operator.post(&shows, json!({ "venue": "Hall", "starts_at": "yesterday" })).await.expect_problem(400, "malformed_request");
+    operator
+        .post(&shows, json!({ "venue": "Hall", "starts_at": "yesterday" }))
+        .await
+        .expect_problem(400, "malformed_request");
     let unknown = format!("admin/concerts/{}/shows", Uuid::new_v4());
     let right = json!({ "venue": "Hall", "starts_at": "2100-01-01T00:00:00Z" });
     operator.post(&unknown, right).await.expect_problem(404, "not_found");
@@ -228,7 +275,10 @@ async fn operators_hear_every_fault_of_what_they_create() {
     operator.post(&seats, json!({})).await.expect_problem(422, "validation_failed");
     assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM seats").await, 1);
     let patch = format!("admin/concerts/{}", sale.concert);
-    operator.send("PATCH", &patch, &[("If-Match", "\"2\"")], json!({ "sale_state": "open" })).await.expect_problem(422, "validation_failed");
+    operator
+        .send("PATCH", &patch, &[("If-Match", "\"2\"")], json!({ "sale_state": "open" }))
+        .await
+        .expect_problem(422, "validation_failed");
     operator.send("PATCH", &patch, &[("If-Match", "x")], json!({})).await.expect_problem(412, "version_mismatch");
     app.stop().await;
     world.close().await;

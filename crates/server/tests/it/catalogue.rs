@@ -15,10 +15,14 @@ async fn an_operator_puts_a_concert_on_sale_and_fans_read_it() {
     let show = operator.post(&format!("admin/concerts/{id}/shows"), show).await.expect(201);
     assert_eq!((show.json["hold_secs"].as_i64(), show.json["seats_per_fan"].as_i64()), (Some(300), Some(4)));
     let path = format!("admin/concerts/{id}");
-    operator.send("PATCH", &path, &[], json!({ "sale_state": "on_sale" })).await.expect_problem(428, "if_match_required");
+    operator
+        .send("PATCH", &path, &[], json!({ "sale_state": "on_sale" }))
+        .await
+        .expect_problem(428, "if_match_required");
     let stale = operator.send("PATCH", &path, &[("If-Match", "\"7\"")], json!({ "sale_state": "on_sale" })).await;
     stale.expect_problem(412, "version_mismatch");
-    let edited = operator.send("PATCH", &path, &[("If-Match", "\"1\"")], json!({ "sale_state": "on_sale" })).await.expect(200);
+    let edited =
+        operator.send("PATCH", &path, &[("If-Match", "\"1\"")], json!({ "sale_state": "on_sale" })).await.expect(200);
     assert_eq!((edited.header("etag"), edited.json["sale_state"].as_str()), ("\"2\"", Some("on_sale")));
     let back = operator.send("PATCH", &path, &[("If-Match", "\"2\"")], json!({ "sale_state": "draft" })).await;
     back.expect_problem(409, "invalid_transition");
@@ -43,7 +47,10 @@ async fn what_is_cached_is_evicted_for_every_instance_and_304_saves_the_rest() {
     let operator = one.operator().await;
     let version = first.json["version"].to_string();
     let changes = json!({ "title": "Another title" });
-    operator.send("PATCH", &format!("admin/{path}"), &[("If-Match", &format!("\"{version}\""))], changes).await.expect(200);
+    operator
+        .send("PATCH", &format!("admin/{path}"), &[("If-Match", &format!("\"{version}\""))], changes)
+        .await
+        .expect(200);
     let after = two.nobody().raw("GET", &path, &[("If-None-Match", &etag)], None).await.expect(200);
     assert_eq!(after.json["title"], "Another title");
     let list = two.nobody().get("concerts").await.expect(200);
@@ -69,7 +76,9 @@ async fn lists_are_paged_by_key_and_leave_out_the_past() {
     let mut cursor = String::new();
     loop {
         let page = app.nobody().get(&format!("concerts/{}/shows?limit=4{cursor}", sale.concert)).await.expect(200);
-        seen.extend(page.json["items"].as_array().unwrap().iter().map(|show| show["starts_at"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page.json["items"].as_array().unwrap().iter().map(|show| show["starts_at"].as_str().unwrap().to_owned()),
+        );
         match page.json["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,

@@ -135,7 +135,8 @@ async fn never_again_trap_1_a_request_cut_off_leaves_no_transaction_and_no_lock(
     let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut watcher = world.sql().await;
-    let waiting = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting =
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while watcher.number(waiting).await == 0 {}
     stream.set_zero_linger().unwrap();
     drop(stream);
@@ -146,7 +147,14 @@ async fn never_again_trap_1_a_request_cut_off_leaves_no_transaction_and_no_lock(
     let held = watcher.number("SELECT count(*) AS n FROM seats WHERE state = 'held'").await;
     let reservations = watcher.number("SELECT count(*) AS n FROM reservations").await;
     assert_eq!(held, reservations);
-    let other = fan.send("POST", &format!("shows/{}/reservations", sale.show), &[("Idempotency-Key", "x")], App::choice(&seats[1..2])).await;
+    let other = fan
+        .send(
+            "POST",
+            &format!("shows/{}/reservations", sale.show),
+            &[("Idempotency-Key", "x")],
+            App::choice(&seats[1..2]),
+        )
+        .await;
     assert_eq!(other.code(), if reservations == 1 { "reservation_exists" } else { "201" });
     app.stop().await;
     world.close().await;

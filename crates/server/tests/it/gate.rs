@@ -25,7 +25,8 @@ async fn cast(app: &App) -> Cast {
     assert_eq!(app.join(&mut waiting, &sale).await["state"], "waiting");
     assert_eq!(app.join(&mut stranger, &elsewhere).await["state"], "active");
     let seats = app.seats(&active, &sale).await;
-    let reserved = active.post(&format!("shows/{}/reservations", sale.show), App::choice(&seats[..1])).await.expect(201);
+    let reserved =
+        active.post(&format!("shows/{}/reservations", sale.show), App::choice(&seats[..1])).await.expect(201);
     let reservation = reserved.json["id"].as_str().unwrap().to_owned();
     Cast { sale, reservation, active, waiting, stranger, elsewhere }
 }

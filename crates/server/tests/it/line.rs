@@ -44,7 +44,10 @@ async fn never_again_10_the_first_in_line_reads_one_and_each_concert_has_its_own
     for (index, fan) in fans.iter_mut().enumerate() {
         let place = app.join(fan, &sale).await;
         assert_eq!((place["position"].as_u64(), place["ahead"].as_u64()), (Some(index as u64 + 1), Some(index as u64)));
-        assert!(place["eta"]["low"].as_i64() <= place["eta"]["high"].as_i64() && place["poll_after_ms"].as_i64() >= Some(1_000));
+        assert!(
+            place["eta"]["low"].as_i64() <= place["eta"]["high"].as_i64()
+                && place["poll_after_ms"].as_i64() >= Some(1_000)
+        );
     }
     let again = fans[2].post_empty(&format!("concerts/{}/queue/tokens", sale.concert)).await.expect(200);
     assert_eq!((again.json["position"].as_u64(), again.json["number"].as_u64()), (Some(3), Some(3)));
@@ -183,8 +186,10 @@ async fn promotion_takes_the_oldest_by_interval_batch_and_limit() {
     let lines = &app.instance.lines;
     let concert = ConcertId(Uuid::new_v4());
     let users: Vec<UserId> = (0..10).map(|_| UserId(Uuid::new_v4())).collect();
-    let settings = QueuePolicy { interval_secs: 60, batch: 3, active_limit: 5, idle_admission: false, ..QueuePolicy::default() };
-    let promote = async |state, settings: &QueuePolicy, version| lines.promote(concert, state, settings, version).await.unwrap();
+    let settings =
+        QueuePolicy { interval_secs: 60, batch: 3, active_limit: 5, idle_admission: false, ..QueuePolicy::default() };
+    let promote =
+        async |state, settings: &QueuePolicy, version| lines.promote(concert, state, settings, version).await.unwrap();
     promote(SaleState::Paused, &settings, 1).await;
     for user in &users {
         lines.join(concert, *user, Uuid::new_v4()).await.unwrap();
@@ -195,7 +200,9 @@ async fn promotion_takes_the_oldest_by_interval_batch_and_limit() {
     // Time passes: the test moves the beat.
     let keys = lines.keys(concert);
     let mut redis = redis(&world).await;
-    let mut due = async || -> () { redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap() };
+    let mut due = async || -> () {
+        redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap()
+    };
     due().await;
     let second = promote(SaleState::OnSale, &settings, 2).await;
     assert_eq!((second.promoted, second.stats.active, second.stats.waiting), (2, 5, 5), "the limit");
@@ -228,7 +235,13 @@ async fn a_large_batch_is_done_in_bounded_steps_and_no_credit_is_banked() {
     let app = world.app().await;
     let lines = &app.instance.lines;
     let concert = ConcertId(Uuid::new_v4());
-    let settings = QueuePolicy { interval_secs: 60, batch: 2_500, active_limit: 50_000, idle_admission: false, ..QueuePolicy::default() };
+    let settings = QueuePolicy {
+        interval_secs: 60,
+        batch: 2_500,
+        active_limit: 50_000,
+        idle_admission: false,
+        ..QueuePolicy::default()
+    };
     // Long idle: the line exists and nobody is in it.
     for _ in 0..3 {
         lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
@@ -262,7 +275,8 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     let world = World::new().await;
     let apps = [world.app().await, world.app().await, world.app().await];
     let concert = ConcertId(Uuid::new_v4());
-    let settings = QueuePolicy { interval_secs: 1, batch: 70, active_limit: 300, idle_admission: false, ..QueuePolicy::default() };
+    let settings =
+        QueuePolicy { interval_secs: 1, batch: 70, active_limit: 300, idle_admission: false, ..QueuePolicy::default() };
     apps[0].instance.lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
     let keys = apps[0].instance.lines.keys(concert);
     let (done, url) = (Arc::new(AtomicBool::new(false)), world.redis_url.clone());
@@ -281,20 +295,23 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     });
     let promoters: Vec<_> = (0..20)
         .map(|promoter| {
-            let (lines, done, keys, url) = (Arc::clone(&apps[promoter % 3].instance.lines), Arc::clone(&done), keys.clone(), url.clone());
+            let (lines, done, keys, url) =
+                (Arc::clone(&apps[promoter % 3].instance.lines), Arc::clone(&done), keys.clone(), url.clone());
             tokio::spawn(async move {
                 let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
                 let mut highest = 0;
                 while !done.load(Ordering::Relaxed) {
                     // The beat is made to be due all the time; batch and limit still hold.
-                    let _: () = redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
+                    let _: () =
+                        redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
                     let promotion = lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
                     assert!(promotion.promoted <= 70);
                     highest = highest.max(promotion.stats.active);
                     let active: i64 = redis::cmd("ZCARD").arg(&keys[4]).query_async(&mut redis).await.unwrap();
                     highest = highest.max(active);
                     // One active fan finishes, the oldest.
-                    let first: Vec<String> = redis::cmd("ZRANGE").arg(&keys[4]).arg(0).arg(0).query_async(&mut redis).await.unwrap();
+                    let first: Vec<String> =
+                        redis::cmd("ZRANGE").arg(&keys[4]).arg(0).arg(0).query_async(&mut redis).await.unwrap();
                     if let Some(user) = first.first() {
                         lines.leave(concert, UserId(Uuid::parse_str(user).unwrap())).await.unwrap();
                     }
@@ -311,9 +328,16 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     while lines.stats(concert).await.unwrap().waiting > 0 {
         // No inversion at any moment: whoever waits has a higher number than everybody who was promoted.
         let mut redis = redis(&world).await;
-        let head: Vec<(String, f64)> = redis::cmd("ZRANGE").arg(&keys[3]).arg(0).arg(0).arg("WITHSCORES").query_async(&mut redis).await.unwrap();
+        let head: Vec<(String, f64)> =
+            redis::cmd("ZRANGE").arg(&keys[3]).arg(0).arg(0).arg("WITHSCORES").query_async(&mut redis).await.unwrap();
         if let Some((_, number)) = head.first() {
-            let below: i64 = redis::cmd("ZCOUNT").arg(&keys[3]).arg("-inf").arg(format!("({number}")).query_async(&mut redis).await.unwrap();
+            let below: i64 = redis::cmd("ZCOUNT")
+                .arg(&keys[3])
+                .arg("-inf")
+                .arg(format!("({number}"))
+                .query_async(&mut redis)
+                .await
+                .unwrap();
             assert_eq!(below, 0);
         }
         tokio::task::yield_now().await;
@@ -325,7 +349,11 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     }
     assert!(highest <= LIMIT, "highest {highest}");
     let stats = lines.stats(concert).await.unwrap();
-    assert_eq!((stats.promoted_total, stats.joined_total, stats.waiting), (FANS as i64, FANS as i64, 0), "nobody lost, nobody twice");
+    assert_eq!(
+        (stats.promoted_total, stats.joined_total, stats.waiting),
+        (FANS as i64, FANS as i64, 0),
+        "nobody lost, nobody twice"
+    );
     assert_eq!(stats.left_total + stats.active, FANS as i64);
     for app in apps {
         app.stop().await;
@@ -337,7 +365,8 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
 async fn schedulers_of_several_instances_promote_one_batch_per_interval() {
     let mut world = World::new().await;
     world.set("ONSALE_LINE_TICK_MS", "50");
-    let apps = [world.app_with_schedulers().await, world.app_with_schedulers().await, world.app_with_schedulers().await];
+    let apps =
+        [world.app_with_schedulers().await, world.app_with_schedulers().await, world.app_with_schedulers().await];
     let sale = apps[0].sale_with(2, 100, policy(3600, 5, 100, false)).await;
     let fans = apps[0].fans(20, 0).await;
     for fan in &fans {
@@ -353,7 +382,8 @@ async fn schedulers_of_several_instances_promote_one_batch_per_interval() {
         tokio::task::yield_now().await;
     }
     // Every scheduler ticks at least twice more.
-    let ticks = || apps.iter().map(|app| app.instance.gauges.ticks.with_label_values(&["not_due"]).get()).collect::<Vec<_>>();
+    let ticks =
+        || apps.iter().map(|app| app.instance.gauges.ticks.with_label_values(&["not_due"]).get()).collect::<Vec<_>>();
     let before = ticks();
     while ticks().iter().zip(&before).any(|(now, before)| *now < before + 2) {
         tokio::task::yield_now().await;
@@ -387,7 +417,8 @@ async fn a_full_line_and_a_changed_policy_are_answered_clearly() {
     wrong["interval_secs"] = json!(0);
     wrong["active_sliding_secs"] = json!(900);
     wrong["active_absolute_secs"] = json!(300);
-    let refused = operator.send("PUT", &path, &[("If-Match", &etag)], wrong).await.expect_problem(422, "validation_failed");
+    let refused =
+        operator.send("PUT", &path, &[("If-Match", &etag)], wrong).await.expect_problem(422, "validation_failed");
     assert_eq!(refused.json["errors"].as_array().unwrap().len(), 3);
     let mut wider = read.json.clone();
     wider["waiting_limit"] = json!(3);

@@ -6,6 +6,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests make their own ids")]
 #![allow(clippy::too_many_lines, reason = "a test tells one story")]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::format_collect,
+    clippy::semicolon_if_nothing_returned,
+    reason = "small numbers of the tests own"
+)]
 
 mod accounts;
 mod bad_input;

@@ -21,7 +21,8 @@ async fn never_again_1_a_charge_adds_exactly_its_amount() {
     let wallet = fan.get("me/wallet").await.expect(200);
     assert_eq!((wallet.json["balance_minor"].as_i64(), wallet.json["currency"].as_str()), (Some(1_107), Some("KRW")));
     let page = fan.get("me/wallet/entries?limit=2").await.expect(200);
-    let amounts: Vec<_> = page.json["items"].as_array().unwrap().iter().map(|e| e["amount_minor"].as_i64().unwrap()).collect();
+    let amounts: Vec<_> =
+        page.json["items"].as_array().unwrap().iter().map(|e| e["amount_minor"].as_i64().unwrap()).collect();
     assert_eq!(amounts, [7, 100]);
     let next = page.json["next_cursor"].as_str().unwrap();
     let rest = fan.get(&format!("me/wallet/entries?limit=2&cursor={next}")).await.expect(200);
@@ -60,21 +61,33 @@ async fn the_same_key_at_once_charges_once_and_different_keys_all() {
     let world = World::new().await;
     let (one, two) = (world.app().await, world.app().await);
     let fan = one.fan("mina").await;
-    let same = at_once((0..50).map(|index| {
-        let fan = if index % 2 == 0 { fan.clone() } else { fan.at(&two.base) };
-        async move { fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "one")], json!({ "amount": 500 })).await }
-    }))
-    .await;
+    let same =
+        at_once((0..50).map(|index| {
+            let fan = if index % 2 == 0 { fan.clone() } else { fan.at(&two.base) };
+            async move {
+                fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "one")], json!({ "amount": 500 })).await
+            }
+        }))
+        .await;
     let done: Vec<_> = same.iter().filter(|answer| answer.status == 201).collect();
     assert!(!done.is_empty() && done.iter().all(|answer| answer.bytes == done[0].bytes), "{:?}", tally(&same));
-    assert!(same.iter().all(|answer| answer.status == 201 || answer.code() == "idempotency_in_flight"), "{:?}", tally(&same));
+    assert!(
+        same.iter().all(|answer| answer.status == 201 || answer.code() == "idempotency_in_flight"),
+        "{:?}",
+        tally(&same)
+    );
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 500);
-    let different = at_once((0..30).map(|_| {
-        let fan = fan.clone();
-        let key = Uuid::new_v4().to_string();
-        async move { fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], json!({ "amount": 10 })).await }
-    }))
-    .await;
+    let different =
+        at_once(
+            (0..30).map(|_| {
+                let fan = fan.clone();
+                let key = Uuid::new_v4().to_string();
+                async move {
+                    fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], json!({ "amount": 10 })).await
+                }
+            }),
+        )
+        .await;
     assert_eq!(tally(&different), [("201".to_owned(), 30)].into());
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 800);
     one.assert_books_balance().await;

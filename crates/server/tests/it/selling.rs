@@ -60,7 +60,8 @@ async fn never_again_3_an_overdue_hold_is_free_at_once_without_a_sweeper() {
         .unwrap();
     assert_eq!(fans[0].get(&format!("reservations/{id}")).await.expect(200).json["state"], "expired");
     fans[0].post_empty(&format!("reservations/{id}/payment")).await.expect_problem(410, "reservation_expired");
-    let held = json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["id"], "version": 2 })).collect::<Vec<_>>() });
+    let held =
+        json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["id"], "version": 2 })).collect::<Vec<_>>() });
     let key = [("Idempotency-Key", "past-the-copy")];
     let second = fans[1].send("POST", &path, &key, held).await.expect(201);
     assert_eq!(second.json["seats"].as_array().unwrap().len(), 2);
@@ -85,8 +86,11 @@ async fn the_sweeper_ends_what_ran_out_and_nothing_else() {
         fan.post(&format!("shows/{}/reservations", sale.show), chosen).await.expect(201);
     }
     let mut sql = world.sql().await;
-    let late = format!("UPDATE reservations SET expires_at = now() WHERE user_id <> '{}';
-        UPDATE seats SET held_until = now() FROM reservations r WHERE r.id = reservation_id AND r.expires_at <= now()", fans[0].user_id);
+    let late = format!(
+        "UPDATE reservations SET expires_at = now() WHERE user_id <> '{}';
+        UPDATE seats SET held_until = now() FROM reservations r WHERE r.id = reservation_id AND r.expires_at <= now()",
+        fans[0].user_id
+    );
     sql.run(&late).await.unwrap();
     assert_eq!(app.instance.postgres.sweep_holds(1).await.unwrap(), 1, "bounded");
     assert_eq!(app.instance.postgres.sweep_holds(10).await.unwrap(), 1);
@@ -110,11 +114,9 @@ async fn releasing_frees_the_seats_and_only_the_owner_can() {
     let seats = app.seats(&fans[0], &sale).await;
     let id = fans[0].post(&path, App::choice(&seats)).await.expect(201).json["id"].as_str().unwrap().to_owned();
     let own = format!("reservations/{id}");
-    for answer in [
-        fans[1].get(&own).await,
-        fans[1].delete(&own).await,
-        fans[1].post_empty(&format!("{own}/payment")).await,
-    ] {
+    for answer in
+        [fans[1].get(&own).await, fans[1].delete(&own).await, fans[1].post_empty(&format!("{own}/payment")).await]
+    {
         answer.expect_problem(404, "not_found");
     }
     fans[0].delete(&own).await.expect(204);

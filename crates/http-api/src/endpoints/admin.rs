@@ -111,7 +111,7 @@ pub struct SeatBlockDto {
     #[schema(example = 10, minimum = 1, maximum = 10_000)]
     seats_per_row: i32,
     /// Minor units.
-    #[schema(example = 150_000, minimum = 0)]
+    #[schema(example = 150_000, minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: i64,
 }
 
@@ -127,7 +127,7 @@ pub struct NewSeatDto {
     #[schema(example = 7, minimum = 1, maximum = 100_000)]
     number: i32,
     /// Minor units.
-    #[schema(example = 150_000, minimum = 0)]
+    #[schema(example = 150_000, minimum = 0, maximum = 1_000_000_000_000_i64)]
     price_minor: i64,
 }
 

@@ -131,7 +131,9 @@ impl PageQuery {
     fn parsed<T>(&self, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ApiError> {
         match &self.cursor {
             None => Ok(None),
-            Some(text) => parse(text)
+            Some(text) => Some(text)
+                .filter(|text| text.len() <= 100)
+                .and_then(|text| parse(text))
                 .map(Some)
                 .ok_or_else(|| ApiError::detail(Code::MalformedRequest, "cursor: is no cursor of this list")),
         }

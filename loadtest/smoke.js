@@ -1,7 +1,7 @@
 // A few fans at once, from the line to a ticket. Any wrong answer fails the run; speed is not judged here.
 //
 //   onsale token mint --fans 20 --balance 10000000 >fans.jsonl
-//   k6 run --env BASE_URL=http://127.0.0.1:8080 --env TOKENS_FILE=fans.jsonl loadtest/smoke.js
+//   k6 run --env BASE_URL=http://127.0.0.1:8080 --env TOKENS_FILE="$PWD/fans.jsonl" loadtest/smoke.js
 //
 // TOKENS_FILE     one {"user_id", "access_token"} a line; each fan goes through once. FANS_FILE means the same.
 //                 A relative path starts at this file's folder.

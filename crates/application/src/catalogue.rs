@@ -136,7 +136,8 @@ pub trait CatalogueStore: Send + Sync + 'static {
         show: ShowId,
         seats: &[(Uuid, NewSeat)],
     ) -> impl Future<Output = Result<SeatsAdded, StoreError>> + Send;
-    /// The concerts whose line may hold fans: on sale, paused or draining.
+    /// The concerts whose line may hold fans: on sale, paused or draining; and those closed within a day, so that a line
+    /// whose store was away hears of it.
     fn concerts_with_a_line(&self) -> impl Future<Output = Result<Vec<Concert>, StoreError>> + Send;
 }
 

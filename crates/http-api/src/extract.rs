@@ -40,6 +40,7 @@ fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
     let identity = token
         .and_then(|token| state.facades.accounts.identify(token))
         .ok_or_else(|| ApiError::new(Code::Unauthenticated))?;
+    tracing::Span::current().record("user_id", tracing::field::display(identity.user_id));
     state.check_user_rate(identity.user_id)?;
     Ok(identity)
 }

@@ -39,7 +39,13 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     let in_flight = InFlight(state.metrics.in_flight.clone());
     let id = state.ids.new_id().to_string();
     let method = request.method().clone();
-    let span = tracing::info_span!("request", request_id = %id, %method, path = request.path());
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        %method,
+        path = request.path(),
+        user_id = tracing::field::Empty
+    );
     // Handlers and extractors that fail have answered by now; an error here can only come from the framework itself.
     let response = next.call(request).instrument(span.clone()).await?;
     let _in_span = span.enter();

@@ -315,7 +315,8 @@ impl CatalogueStore for Postgres {
                 statement::<ConcertSql>(
                     "SELECT id, title, description, sale_state, interval_secs, batch, active_limit, idle_admission,
                         active_sliding_secs, active_absolute_secs, waiting_limit, version, NULL::timestamptz
-                     FROM concerts WHERE sale_state IN ('on_sale', 'paused', 'draining')",
+                     FROM concerts WHERE sale_state IN ('on_sale', 'paused', 'draining')
+                        OR (sale_state = 'closed' AND updated_at > now() - interval '1 day')",
                 )
             })
             .await?;

@@ -39,5 +39,5 @@ with open(out, "w") as won, open(out + ".lost", "w") as lost:
     for access, token, seat in zip(tokens, queue, seats):
         body = {"seats": [{"seat_id": seat["id"], "version": seat["version"]}]}
         won.write(f"{access} {token} {json.dumps(body)}\n")
-        body = {"seats": [{"seat_id": seats[0]["id"], "version": 1}]}
+        body = {"seats": [{"seat_id": seats[2]["id"], "version": 1}]}
         lost.write(f"{access} {token} {json.dumps(body)}\n")

@@ -538,7 +538,8 @@ where
         match idempotency::run(self.unit.as_ref(), fan, &idempotent, PayWork { order }).await {
             Ok(answer) => {
                 self.maps.forget(reservation.show_id).await;
-                if let Err(error) = self.gate.finish(reservation.concert_id, fan).await {
+                // A payment that is only replayed must not end a turn that began after it.
+                if first_try && let Err(error) = self.gate.finish(reservation.concert_id, fan).await {
                     tracing::warn!(%error, concert_id = %reservation.concert_id, "the active token could not be ended after payment; it ends by itself");
                 }
                 Ok(answer)

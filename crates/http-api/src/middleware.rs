@@ -61,11 +61,16 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     response
         .headers_mut()
         .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    // Only known methods become labels: a client must not be able to make time series.
+    let method = match method.as_str() {
+        known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
+        _ => "OTHER",
+    };
     let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     let status = response.status().as_u16();
     let seconds = started.elapsed().as_secs_f64();
-    state.metrics.requests.with_label_values(&[method.as_str(), route.as_str(), &status.to_string()]).observe(seconds);
-    count_outcome(&state, method.as_str(), &route, problem);
+    state.metrics.requests.with_label_values(&[method, route.as_str(), &status.to_string()]).observe(seconds);
+    count_outcome(&state, method, &route, problem);
     tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
     drop(in_flight);
     Ok(response)

@@ -166,6 +166,9 @@ impl Route {
         }
         if self.uses_a_store() {
             codes.extend([Unavailable, Internal]);
+            if self.method != "GET" {
+                codes.push(Busy);
+            }
         }
         codes.sort_by_key(|code| (code.status(), code.as_str()));
         codes.dedup();

@@ -48,8 +48,7 @@ impl Postgres {
     }
 
     pub(crate) async fn kill(&mut self) {
-        // The backends notice that their parent is gone and end; the port is free at once.
-        self.server.kill(Signal::SIGKILL).await;
+        self.server.kill_all().await;
     }
 
     pub(crate) async fn restart(&mut self) -> Result<(), StackError> {

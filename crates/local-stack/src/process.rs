@@ -109,6 +109,16 @@ impl Server {
         let _ = kill(self.pid, signal);
         drop(self.child.wait().await);
     }
+
+    /// Kills it and its children, as the end of the machine would. PostgreSQL's backends live in sessions of their
+    /// own and would otherwise answer for a moment longer.
+    pub(crate) async fn kill_all(&mut self) {
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
+        self.kill(Signal::SIGKILL).await;
+        for child in children.split_whitespace().filter_map(|text| text.parse().ok()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+    }
 }
 
 impl Drop for Server {

@@ -153,7 +153,9 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             return stack_exec(data_dir, &command).await;
         }
         Command::Migrate { direction } => {
-            let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is missing")?;
+            let url = std::env::var("ONSALE_DATABASE_URL")
+                .or_else(|_| std::env::var("DATABASE_URL"))
+                .map_err(|_| "DATABASE_URL is missing")?;
             let (word, versions) = if direction == "down" {
                 ("reverted", migrations::down(&url).await?)
             } else {
@@ -218,6 +220,8 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
         "DATABASE_URL" => Some(database_url.clone()),
         "REDIS_URL" => Some(redis_url.clone()),
         "ONSALE_HTTP_BIND" => Some(bind.to_owned()),
+        // The stack's own servers, whatever else is set.
+        "ONSALE_DATABASE_URL" | "ONSALE_REDIS_URL" => None,
         _ => std::env::var(name).ok(),
     };
     // Whatever goes wrong from here on, the stack is stopped in order.

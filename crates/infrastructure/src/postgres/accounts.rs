@@ -101,13 +101,16 @@ impl AccountStore for Postgres {
         next_expires_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<RefreshUse, StoreError> {
-        // The row lock of the UPDATE lets one of many simultaneous uses through; the others see used_at.
+        // The row lock of the UPDATE lets one of many simultaneous uses through; the others see used_at. A session with
+        // any revoked token is over, so a token that was stored while the session was being revoked is no good either.
         let used: Option<Uuid> = self
             .row(|| {
                 statement::<SqlUuid>(
                     "WITH used AS (
                         UPDATE refresh_tokens SET used_at = $3
-                        WHERE token_hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND expires_at > $3
+                        WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $3
+                            AND NOT EXISTS (SELECT 1 FROM refresh_tokens other
+                                WHERE other.session_id = refresh_tokens.session_id AND other.revoked_at IS NOT NULL)
                         RETURNING session_id, user_id
                      )
                      INSERT INTO refresh_tokens (token_hash, session_id, user_id, expires_at)

@@ -105,8 +105,8 @@ impl Postgres {
         self.pool.get().await.map_err(|error| StoreError::Unavailable(error.into()))
     }
 
-    /// Runs a read, or a write that is whole by itself, and returns its rows. `make` is called again when the
-    /// connection turns out to have been dead before the statement was sent.
+    /// Runs a read, or a write that is whole by itself, and returns its rows. A read whose connection turns out to be
+    /// dead is sent once more on a new one; a write is not, because it may have been done.
     pub(super) async fn rows<R, U>(&self, make: impl Fn() -> Statement<R> + Send) -> Result<Vec<U>, StoreError>
     where
         U: Send,
@@ -114,9 +114,10 @@ impl Postgres {
         Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
     {
         let mut connection = self.connection().await?;
-        // A statement that is dropped half-way would leave its answer on the connection: such a one is not reused.
-        match load(&mut connection, make()).await {
-            Err(error) if connection_is_gone(&error) => {
+        let statement = make();
+        let harmless_twice = statement.is_read();
+        match load(&mut connection, statement).await {
+            Err(error) if harmless_twice && connection_is_gone(&error) => {
                 drop(Object::take(connection));
                 let mut fresh = self.fresh_connection().await?;
                 load(&mut fresh, make()).await.map_err(classify)

@@ -38,6 +38,13 @@ impl<R> Statement<R> {
     }
 }
 
+impl<R> Statement<R> {
+    /// Whether running it twice is the same as running it once.
+    pub(super) fn is_read(&self) -> bool {
+        self.sql.trim_start().starts_with("SELECT")
+    }
+}
+
 struct Typed<ST, T> {
     value: T,
     sql_type: PhantomData<fn() -> ST>,

@@ -39,11 +39,13 @@ async fn the_swagger_page_works_without_a_network_and_health_and_metrics_answer(
     nobody.get("/readyz").await.expect(200);
     let sale = app.sale(1, 100).await;
     nobody.get(&format!("concerts/{}", sale.concert)).await.expect(200);
+    nobody.raw("INVENTED", "/livez", &[], None).await.expect(405);
     let metrics = nobody.get("/metrics").await.expect(200);
     let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
     assert!(text.contains("onsale_http_request_duration_seconds_bucket"), "{text}");
     assert!(text.contains("route=\"/api/v1/concerts/{id}\""), "{text}");
     assert!(text.contains("onsale_pool_connections"), "{text}");
+    assert!(!text.contains("INVENTED"), "a client made a time series: {text}");
     app.stop().await;
     world.close().await;
 }

@@ -127,3 +127,22 @@ async fn the_same_reservation_key_reserves_once_and_replays_the_answer() {
     app.stop().await;
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_payment_does_not_end_the_turn_that_began_after_it() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let sale = app.sale(4, 100).await;
+    let mut fan = app.fans(1, 1_000).await.remove(0);
+    app.join(&mut fan, &sale).await;
+    let seats = app.seats(&fan, &sale).await;
+    let reserved = fan.post(&format!("shows/{}/reservations", sale.show), App::choice(&seats[..1])).await.expect(201);
+    let pay = format!("reservations/{}/payment", reserved.json["id"].as_str().unwrap());
+    fan.raw("POST", &pay, &[("Idempotency-Key", "p")], None).await.expect(201);
+    app.join(&mut fan, &sale).await;
+    fan.raw("POST", &pay, &[("Idempotency-Key", "p")], None).await.expect(201);
+    fan.get(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(200);
+    app.seats(&fan, &sale).await;
+    app.stop().await;
+    world.close().await;
+}

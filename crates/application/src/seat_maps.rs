@@ -54,13 +54,6 @@ pub struct SeatMap {
     pub seats: Vec<SeatView>,
 }
 
-impl SeatMap {
-    /// The seat with this id.
-    pub fn seat(&self, id: SeatId) -> Option<&SeatView> {
-        self.seats.iter().find(|seat| seat.id == id)
-    }
-}
-
 /// Loads seats.
 pub trait SeatMapStore: Send + Sync + 'static {
     /// All seats of a show by the database's clock; `None` when there is no such show.
@@ -73,6 +66,10 @@ pub trait SharedSeatMaps: Send + Sync + 'static {
     fn seat_map(&self, show: ShowId) -> impl Future<Output = Result<Option<Arc<SeatMap>>, StoreError>> + Send;
     /// The seats if they are at hand, however many milliseconds old they are within the sharing time.
     fn at_hand(&self, show: ShowId) -> Option<Arc<SeatMap>>;
+    /// Remembers seats as the database has just shown them, for as long as a load is shared.
+    fn note(&self, seats: &[SeatView]) -> impl Future<Output = ()> + Send;
+    /// A seat that was noted.
+    fn noted(&self, seat: SeatId) -> Option<SeatView>;
     /// Makes the next caller load anew, after a change made by this process.
     fn forget(&self, show: ShowId) -> impl Future<Output = ()> + Send;
 }

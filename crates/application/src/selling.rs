@@ -419,18 +419,14 @@ where
         self.queries.concert_of_show(show).await?.ok_or(ReserveError::NoShow)
     }
 
-    /// Versions only grow. So when the seats at hand, however old, are past a version that was sent, that choice has
-    /// lost for certain, and the database need not be asked.
-    fn certainly_lost(&self, show: ShowId, choices: &SeatChoices) -> Option<ReserveError> {
-        let map = self.maps.at_hand(show)?;
-        let mut seats = Vec::with_capacity(choices.as_slice().len());
-        let mut lost = false;
-        for choice in choices.as_slice() {
-            let seat = map.seat(choice.seat_id)?;
-            lost |= seat.version > choice.version;
-            seats.push(seat.clone());
-        }
-        if !lost {
+    /// Versions only grow. So when a seat was seen past the version that was sent, by whoever lost on it a moment ago,
+    /// that choice has lost for certain, and the database need not be asked.
+    fn certainly_lost(&self, choices: &SeatChoices) -> Option<ReserveError> {
+        let choices = choices.as_slice();
+        let seats: Vec<SeatView> = choices.iter().filter_map(|choice| self.maps.noted(choice.seat_id)).collect();
+        let all_known = seats.len() == choices.len();
+        let lost = seats.iter().zip(choices).any(|(seat, choice)| seat.version > choice.version);
+        if !(all_known && lost) {
             return None;
         }
         Some(if seats.iter().any(|seat| seat.state != SeatState::Available) {
@@ -464,7 +460,7 @@ where
         let choices = SeatChoices::new(choices)?;
         // A request that is repeated has to find its stored answer first.
         if idempotent.key.is_none()
-            && let Some(lost) = self.certainly_lost(show, &choices)
+            && let Some(lost) = self.certainly_lost(&choices)
         {
             return Err(lost);
         }
@@ -475,9 +471,13 @@ where
             choices: choices.as_slice(),
             event_id: self.context.new_id(),
         };
-        let answer = idempotency::run(self.unit.as_ref(), fan, &idempotent, ReserveWork { hold }).await?;
-        self.maps.forget(show).await;
-        Ok(answer)
+        let reserved = idempotency::run(self.unit.as_ref(), fan, &idempotent, ReserveWork { hold }).await;
+        match &reserved {
+            Ok(_) => self.maps.forget(show).await,
+            Err(ReserveError::SeatTaken(seats) | ReserveError::VersionConflict(seats)) => self.maps.note(seats).await,
+            Err(_) => {}
+        }
+        reserved
     }
 
     async fn reservation(&self, id: ReservationId, fan: UserId) -> Result<Reservation, ReservationError> {

@@ -5,24 +5,30 @@ use std::{sync::Arc, time::Duration};
 use moka::future::Cache;
 use onsale_application::{
     error::{Cause, StoreError},
-    seat_maps::{FRESH_FOR_MS, SeatMap, SeatMapStore, SharedSeatMaps},
+    seat_maps::{FRESH_FOR_MS, SeatMap, SeatMapStore, SeatView, SharedSeatMaps},
 };
-use onsale_domain::ids::ShowId;
+use onsale_domain::ids::{SeatId, ShowId};
 
 /// Most shows whose seats are kept; an arena of 60,000 seats takes about 10 MB.
 const SHOWS_KEPT: u64 = 64;
+
+/// Most seats that are noted one by one.
+const SEATS_NOTED: u64 = 10_000;
 
 /// Seat maps shared within the process.
 pub struct SeatMapCache<S> {
     store: S,
     maps: Cache<ShowId, Arc<SeatMap>>,
+    noted: Cache<SeatId, SeatView>,
 }
 
 impl<S> SeatMapCache<S> {
     /// An empty cache over the store.
     pub fn new(store: S) -> Self {
         let maps = Cache::builder().max_capacity(SHOWS_KEPT).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
-        Self { store, maps }
+        let noted =
+            Cache::builder().max_capacity(SEATS_NOTED).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
+        Self { store, maps, noted }
     }
 }
 
@@ -57,6 +63,17 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
         use futures_util::FutureExt;
         // A lookup in the process's memory never waits.
         self.maps.get(&show).now_or_never().flatten()
+    }
+
+    async fn note(&self, seats: &[SeatView]) {
+        for seat in seats {
+            self.noted.insert(seat.id, seat.clone()).await;
+        }
+    }
+
+    fn noted(&self, seat: SeatId) -> Option<SeatView> {
+        use futures_util::FutureExt;
+        self.noted.get(&seat).now_or_never().flatten()
     }
 
     async fn forget(&self, show: ShowId) {

@@ -225,6 +225,11 @@ mod tests {
         assert_eq!(tokens.verify_access(&text, now - Duration::seconds(60)), None, "not valid yet");
         let others = SignedTokens::new(&[8; 32], 900, Duration::days(30));
         assert_eq!(others.verify_access(&text, now), None);
+        // Signed by us for somebody else.
+        let claims = serde_json::json!({ "iss": "onsale", "aud": "another-api", "sub": Uuid::from_u128(2), "role": "operator",
+            "iat": now.timestamp(), "nbf": now.timestamp(), "exp": now.timestamp() + 900 });
+        let foreign = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &tokens.encoding).expect("a token");
+        assert_eq!(tokens.verify_access(&foreign, now), None);
         // The algorithm "none", with the same claims.
         let payload = text.split('.').nth(1).expect("three parts");
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);

@@ -82,7 +82,7 @@ impl Postgres {
             .runtime(deadpool_redis::Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Broken(error.into()))?;
-        Ok(Self { pool })
+        Ok(Self { pool, concerts_of_shows: moka::future::Cache::new(100_000) })
     }
 
     /// Numbers for the metrics.

@@ -143,9 +143,16 @@ impl ReservationQueries for Postgres {
     }
 
     async fn concert_of_show(&self, show: ShowId) -> Result<Option<ConcertId>, StoreError> {
+        if let Some(concert) = self.concerts_of_shows.get(&show).await {
+            return Ok(Some(concert));
+        }
         let found: Option<Uuid> = self
             .row(|| statement::<SqlUuid>("SELECT concert_id FROM shows WHERE id = $1").bind::<SqlUuid, _>(show.0))
             .await?;
-        Ok(found.map(ConcertId))
+        let found = found.map(ConcertId);
+        if let Some(concert) = found {
+            self.concerts_of_shows.insert(show, concert).await;
+        }
+        Ok(found)
     }
 }

@@ -1,9 +1,15 @@
-//! A private PostgreSQL and Redis in a folder of one's own, on loopback, for development and for tests.
+//! A private PostgreSQL and Redis in a folder of one's own, on loopback, for development and for tests. For tests there
+//! are a Redis Cluster and a Redis with Sentinels as well.
 
 mod binaries;
 mod postgres;
 mod process;
 mod redis;
+mod redis_cluster;
+mod redis_node;
+mod redis_sentinel;
+mod resp;
+mod tcp_proxy;
 
 use std::{
     net::TcpListener,
@@ -12,6 +18,8 @@ use std::{
 
 use postgres::Postgres;
 use redis::Redis;
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 
 /// Why a stack does not start or stop.
 #[derive(Debug, thiserror::Error)]

@@ -7,14 +7,16 @@ use chrono::{DateTime, Utc};
 use onsale_domain::{
     concert::{ConcertDetails, SaleState},
     fault::Faults,
-    ids::{ConcertId, ShowId},
+    ids::{ConcertId, ShowId, UserId},
     queue::QueuePolicy,
     seat::NewSeat,
     show::ShowDetails,
+    text,
 };
 use uuid::Uuid;
 
 use crate::{
+    audit::{AuditChange, AuditEntry},
     context::{Clock, Ids},
     error::StoreError,
 };
@@ -30,6 +32,8 @@ pub struct Concert {
     pub sale_state: SaleState,
     /// Settings of the line.
     pub policy: QueuePolicy,
+    /// What the operators say to everyone in line; empty when nothing.
+    pub message: String,
     /// Start of the next show, if one is still to come.
     pub next_show_at: Option<DateTime<Utc>>,
     /// Advances by one with every edit.
@@ -116,13 +120,19 @@ pub trait CatalogueStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Show>, StoreError>> + Send;
     /// A show, and the stage of its concert's sale.
     fn show(&self, id: ShowId) -> impl Future<Output = Result<Option<(Show, SaleState)>, StoreError>> + Send;
-    /// Adds a concert.
-    fn insert_concert(&self, concert: &Concert) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Saves a concert if its stored version is `expected`, and advances the version by one.
+    /// Adds a concert, and notes who did it.
+    fn insert_concert(
+        &self,
+        concert: &Concert,
+        audit: &AuditEntry,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Saves a concert if its stored version is `expected`, advances the version by one, and notes who did it; all or
+    /// nothing.
     fn update_concert(
         &self,
         concert: &Concert,
         expected: i32,
+        audit: &AuditEntry,
     ) -> impl Future<Output = Result<Edit<()>, StoreError>> + Send;
     /// Adds a show; `false` when there is no such concert.
     fn insert_show(&self, show: &Show) -> impl Future<Output = Result<bool, StoreError>> + Send;
@@ -136,7 +146,7 @@ pub trait CatalogueStore: Send + Sync + 'static {
         show: ShowId,
         seats: &[(Uuid, NewSeat)],
     ) -> impl Future<Output = Result<SeatsAdded, StoreError>> + Send;
-    /// The concerts whose line may hold fans: on sale, paused or draining; and those closed within a day, so that a line
+    /// The concerts whose line may hold fans: a pre-queue, on sale, paused or draining; and those closed within a day, so that a line
     /// whose store was away hears of it.
     fn concerts_with_a_line(&self) -> impl Future<Output = Result<Vec<Concert>, StoreError>> + Send;
 }
@@ -184,6 +194,8 @@ pub struct ConcertChanges {
     pub sale_state: Option<SaleState>,
     /// New settings of the line.
     pub policy: Option<QueuePolicy>,
+    /// New message to everyone in line.
+    pub message: Option<String>,
 }
 
 /// Changes of a show that an operator asks for; `None` leaves a field as it is.
@@ -239,6 +251,7 @@ pub trait Catalogue: Send + Sync {
     /// Adds a concert as a draft.
     async fn create_concert(
         &self,
+        actor: UserId,
         title: &str,
         description: &str,
         policy: QueuePolicy,
@@ -246,6 +259,7 @@ pub trait Catalogue: Send + Sync {
     /// Edits a concert. With `expected` it must still have that version; without, the newest is taken.
     async fn edit_concert(
         &self,
+        actor: UserId,
         id: ConcertId,
         expected: Option<i32>,
         changes: ConcertChanges,
@@ -285,6 +299,31 @@ fn page_of<T>(mut items: Vec<T>, limit: usize, start: impl Fn(&T) -> PageStart) 
     items.truncate(limit);
     let next = if more { items.last().map(start) } else { None };
     Page { items, next }
+}
+
+/// What an edit did, for the audit log.
+fn audit_of(actor: UserId, before: &Concert, after: &Concert) -> AuditEntry {
+    let action = if before.sale_state != after.sale_state {
+        after.sale_state.as_str()
+    } else if before.policy != after.policy {
+        "policy"
+    } else {
+        "edit"
+    };
+    let mut changes = Vec::new();
+    let mut note = |what: &str, from: String, to: String| {
+        if from != to {
+            changes.push(AuditChange { what: what.to_owned(), from: Some(from), to });
+        }
+    };
+    note("sale_state", before.sale_state.as_str().to_owned(), after.sale_state.as_str().to_owned());
+    note("title", before.details.title.clone(), after.details.title.clone());
+    note("description", before.details.description.clone(), after.details.description.clone());
+    note("message", before.message.clone(), after.message.clone());
+    for ((name, from), (_, to)) in before.policy.settings().into_iter().zip(after.policy.settings()) {
+        note(name, from.to_string(), to.to_string());
+    }
+    AuditEntry { actor, concert: after.id, action: action.to_owned(), changes }
 }
 
 fn page_key(after: Option<PageStart>, limit: usize) -> String {
@@ -351,6 +390,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
 
     async fn create_concert(
         &self,
+        actor: UserId,
         title: &str,
         description: &str,
         policy: QueuePolicy,
@@ -364,16 +404,19 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
             details,
             sale_state: SaleState::Draft,
             policy,
+            message: String::new(),
             next_show_at: None,
             version: 1,
         };
-        self.store.insert_concert(&concert).await?;
+        let audit = AuditEntry { actor, concert: concert.id, action: "create".to_owned(), changes: vec![] };
+        self.store.insert_concert(&concert, &audit).await?;
         self.cache.evict().await;
         Ok(concert)
     }
 
     async fn edit_concert(
         &self,
+        actor: UserId,
         id: ConcertId,
         expected: Option<i32>,
         changes: ConcertChanges,
@@ -389,14 +432,17 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
             let description = changes.description.as_deref().unwrap_or(&concert.details.description);
             let details = faults.take(ConcertDetails::parse(title, description));
             let policy = faults.take(changes.policy.unwrap_or(concert.policy).check());
-            (concert.details, concert.policy) = faults.finish(details.zip(policy))?;
+            let message = changes.message.as_deref().unwrap_or(&concert.message);
+            let message = faults.take(text::checked("message", message, 0, 500));
+            let before = concert.clone();
+            ((concert.details, concert.policy), concert.message) = faults.finish(details.zip(policy).zip(message))?;
             if let Some(next) = changes.sale_state {
                 if !concert.sale_state.may_become(next) {
                     return Err(CatalogueError::InvalidTransition(concert.sale_state, next));
                 }
                 concert.sale_state = next;
             }
-            match self.store.update_concert(&concert, concert.version).await? {
+            match self.store.update_concert(&concert, concert.version, &audit_of(actor, &before, &concert)).await? {
                 Edit::Done(()) => {
                     concert.version += 1;
                     self.cache.evict().await;

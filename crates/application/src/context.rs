@@ -8,6 +8,8 @@ use uuid::Uuid;
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> DateTime<Utc>;
+    /// Milliseconds that only ever grow, from some moment on; for ages within this process.
+    fn monotonic_ms(&self) -> i64;
 }
 
 /// Where new ids come from.

@@ -1,40 +1,31 @@
 //! What runs by itself: promotion and sweeping. Any number of instances may run both at once.
 
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 use onsale_domain::ids::ConcertId;
 
 use crate::{
-    catalogue::CatalogueStore,
+    context::{Clock, Ids},
     error::StoreError,
-    line::{LineStore, Promotion},
+    line::{Keeper, LineDatabase, LineStore, Seeds, Tended},
 };
 
-/// One call for one concert within a tick.
+/// One line within a tick.
 #[derive(Debug)]
 pub struct LineTick {
     /// Which concert.
     pub concert_id: ConcertId,
     /// What came of it.
-    pub outcome: Result<Promotion, StoreError>,
+    pub outcome: Result<Tended, StoreError>,
 }
 
-/// Calls the promoter of every open line until nothing more is due. A line whose call fails does not keep the others waiting.
-pub async fn promote_all<S: CatalogueStore, L: LineStore>(
-    catalogue: &Arc<S>,
-    lines: &Arc<L>,
+/// Ticks every open line. A line whose tick fails does not keep the others waiting.
+pub async fn tick_all<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone>(
+    keeper: &Keeper<P, L, C>,
 ) -> Result<Vec<LineTick>, StoreError> {
     let mut ticks = Vec::new();
-    for concert in catalogue.concerts_with_a_line().await? {
-        // A large batch is done in bounded steps; each call is one.
-        loop {
-            let outcome = lines.promote(concert.id, concert.sale_state, &concert.policy, concert.version).await;
-            let more = matches!(&outcome, Ok(promotion) if promotion.more);
-            ticks.push(LineTick { concert_id: concert.id, outcome });
-            if !more {
-                break;
-            }
-        }
+    for concert in keeper.database.concerts_with_a_line().await? {
+        ticks.push(LineTick { concert_id: concert.id, outcome: keeper.tick(&concert).await });
     }
     Ok(ticks)
 }

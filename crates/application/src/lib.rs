@@ -4,6 +4,7 @@
 //! ports; the ports are implemented by infrastructure. The HTTP edge sees each facade as one object-safe trait.
 
 pub mod accounts;
+pub mod audit;
 pub mod catalogue;
 pub mod context;
 pub mod error;

@@ -9,6 +9,8 @@ pub enum SaleState {
     Draft,
     /// Announced; fans see it, the line is not open yet.
     Scheduled,
+    /// Fans register for the opening draw; when the sale begins they are ordered by it, and who joins later stands behind.
+    PreQueue,
     /// Fans join, are promoted, reserve and pay.
     OnSale,
     /// Fans join and keep their places; nobody is promoted. Who is active goes on.
@@ -21,9 +23,10 @@ pub enum SaleState {
 
 impl SaleState {
     /// All stages.
-    pub const ALL: [SaleState; 6] = [
+    pub const ALL: [SaleState; 7] = [
         SaleState::Draft,
         SaleState::Scheduled,
+        SaleState::PreQueue,
         SaleState::OnSale,
         SaleState::Paused,
         SaleState::Draining,
@@ -35,6 +38,7 @@ impl SaleState {
         match self {
             SaleState::Draft => "draft",
             SaleState::Scheduled => "scheduled",
+            SaleState::PreQueue => "pre_queue",
             SaleState::OnSale => "on_sale",
             SaleState::Paused => "paused",
             SaleState::Draining => "draining",
@@ -48,13 +52,15 @@ impl SaleState {
     }
 
     /// Whether the sale may go from here to `next`. Staying is allowed, so that a repeated request is harmless.
+    #[expect(clippy::unnested_or_patterns, reason = "one line per stage")]
     pub fn may_become(self, next: SaleState) -> bool {
-        use SaleState::{Closed, Draft, Draining, OnSale, Paused, Scheduled};
+        use SaleState::{Closed, Draft, Draining, OnSale, Paused, PreQueue, Scheduled};
         self == next
             || matches!(
                 (self, next),
-                (Draft, Scheduled | OnSale | Closed)
-                    | (Scheduled, Draft | OnSale | Closed)
+                (Draft, Scheduled | PreQueue | OnSale | Closed)
+                    | (Scheduled, Draft | PreQueue | OnSale | Closed)
+                    | (PreQueue, OnSale | Paused | Closed)
                     | (OnSale, Paused | Draining | Closed)
                     | (Paused, OnSale | Draining | Closed)
                     | (Draining, OnSale | Paused | Closed)
@@ -68,7 +74,7 @@ impl SaleState {
 
     /// Whether a fan who is not in line yet may join.
     pub fn admits_joins(self) -> bool {
-        matches!(self, SaleState::OnSale | SaleState::Paused)
+        matches!(self, SaleState::PreQueue | SaleState::OnSale | SaleState::Paused)
     }
 
     /// Whether the scheduler promotes.

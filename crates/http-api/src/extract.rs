@@ -60,7 +60,7 @@ impl FromRequest for SignedIn {
 
 /// A signed-in operator.
 #[derive(Debug, Clone, Copy)]
-pub struct Operator;
+pub struct Operator(pub UserId);
 
 impl FromRequest for Operator {
     type Error = ApiError;
@@ -68,7 +68,7 @@ impl FromRequest for Operator {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(identify(request).and_then(|identity| match identity.role {
-            Role::Operator => Ok(Self),
+            Role::Operator => Ok(Self(identity.user_id)),
             Role::Fan => Err(ApiError::new(Code::Forbidden)),
         }))
     }

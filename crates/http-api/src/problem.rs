@@ -69,12 +69,14 @@ catalogue! {
     QueueTokenRequired "queue_token_required" 403 "An active queue token of yours for this concert is needed"
     QueueTokenWaiting "queue_token_waiting" 403 "It is not your turn yet"
     QueueTokenExpired "queue_token_expired" 403 "Your turn is over; join the line again"
+    QueueTokenMoved "queue_token_moved" 403 "Another device of yours took the place over"
     NotFound "not_found" 404 "There is nothing here"
     NotInLine "not_in_line" 404 "You have no place in this line"
     MethodNotAllowed "method_not_allowed" 405 "This method is not served here"
     EmailTaken "email_taken" 409 "There is an account with this e-mail address"
     SaleNotOpen "sale_not_open" 409 "The sale is not open yet"
     QueueClosed "queue_closed" 409 "The line takes nobody any more"
+    SoldOut "sold_out" 409 "Nothing is left and nothing can come back"
     SaleClosed "sale_closed" 409 "The sale is over"
     SeatTaken "seat_taken" 409 "At least one of the seats is taken"
     VersionConflict "version_conflict" 409 "At least one of the seats has changed since you saw it"
@@ -100,6 +102,8 @@ catalogue! {
     Unavailable "unavailable" 503 "A store is away; nothing was done, try again"
     Busy "busy" 503 "Too much at once; try again"
     QueueFull "queue_full" 503 "As many wait in this line as may"
+    LineRecovering "line_recovering" 503 "The line recovers from the loss of its store; places are kept"
+    TooManyStreams "too_many_streams" 503 "This server follows as many places as it may; poll instead"
     NotReady "not_ready" 503 "The server is not ready"
 }
 
@@ -169,7 +173,8 @@ impl ApiError {
     pub fn new(code: Code) -> Self {
         let retry_after_secs = match code {
             Code::Unavailable | Code::Busy | Code::NotReady | Code::IdempotencyInFlight => Some(1),
-            Code::QueueFull => Some(30),
+            Code::QueueFull | Code::TooManyStreams => Some(30),
+            Code::LineRecovering => Some(2),
             _ => None,
         };
         Self { code, detail: None, faults: vec![], seats: vec![], retry_after_secs, allow: None, cause: None }
@@ -268,6 +273,7 @@ impl From<GateRefusal> for ApiError {
             GateRefusal::Required => Self::new(Code::QueueTokenRequired),
             GateRefusal::Waiting => Self::new(Code::QueueTokenWaiting),
             GateRefusal::Expired => Self::new(Code::QueueTokenExpired),
+            GateRefusal::Moved => Self::new(Code::QueueTokenMoved),
             GateRefusal::Store(error) => error.into(),
         }
     }
@@ -318,6 +324,14 @@ impl From<LineError> for ApiError {
             LineError::Full => Self::new(Code::QueueFull),
             LineError::NotInLine => Self::new(Code::NotInLine),
             LineError::TokenInvalid => Self::new(Code::TokenInvalid),
+            LineError::TokenMoved => Self::new(Code::QueueTokenMoved),
+            LineError::SoldOut => Self::new(Code::SoldOut),
+            LineError::TooEarly(ms) => Self {
+                retry_after_secs: u32::try_from((ms + 999) / 1_000).ok(),
+                ..Self::detail(Code::TooManyRequests, "come back after poll_after_ms, not so much earlier")
+            },
+            LineError::Recovering => Self::new(Code::LineRecovering),
+            LineError::Invalid(faults) => faults.into(),
             LineError::Store(error) => error.into(),
         }
     }

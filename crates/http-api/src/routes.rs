@@ -3,11 +3,11 @@
 use crate::problem::Code::{
     self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, Busy, EmailTaken, Forbidden, HasSales,
     IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired, IdempotencyKeyReused, IfMatchRequired,
-    InsufficientBalance, Internal, InvalidTransition, MalformedRequest, NotFound, NotInLine, NotReady, PlaceTaken,
-    QueueClosed, QueueFull, QueueTokenExpired, QueueTokenRequired, QueueTokenWaiting, RefreshInvalid, RefreshReused,
-    ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen, SeatTaken, SeatUnknown,
-    TokenInvalid, TooManyRequests, TooManySeats, Unauthenticated, Unavailable, UnsupportedMediaType, ValidationFailed,
-    VersionConflict, VersionMismatch,
+    InsufficientBalance, Internal, InvalidTransition, LineRecovering, MalformedRequest, NotFound, NotInLine, NotReady,
+    PlaceTaken, QueueClosed, QueueFull, QueueTokenExpired, QueueTokenMoved, QueueTokenRequired, QueueTokenWaiting,
+    RefreshInvalid, RefreshReused, ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen,
+    SeatTaken, SeatUnknown, SoldOut, TokenInvalid, TooManyRequests, TooManySeats, TooManyStreams, Unauthenticated,
+    Unavailable, UnsupportedMediaType, ValidationFailed, VersionConflict, VersionMismatch,
 };
 
 /// Who may call a route.
@@ -89,10 +89,13 @@ routes! {
     GET    "/api/v1/concerts"                          Public        None Cacheable  [MalformedRequest, ValidationFailed]
     GET    "/api/v1/concerts/{id}"                     Public        None Cacheable  [NotFound]
     GET    "/api/v1/concerts/{id}/shows"               Public        None Cacheable  [MalformedRequest, ValidationFailed, NotFound]
-    GET    "/api/v1/concerts/{id}/queue"               Public        None None       [NotFound]
-    POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None None       [NotFound, SaleNotOpen, QueueClosed, QueueFull]
-    GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid]
-    DELETE "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid]
+    GET    "/api/v1/concerts/{id}/queue"               Public        None None       [NotFound, LineRecovering]
+    GET    "/api/v1/concerts/{id}/queue/log"           Public        None None       [MalformedRequest, NotFound]
+    GET    "/api/v1/concerts/{id}/queue/draw"          Public        None None       [NotFound]
+    POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None QueueToken [NotFound, SaleNotOpen, QueueClosed, QueueFull, SoldOut, TokenInvalid, LineRecovering]
+    GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
+    GET    "/api/v1/concerts/{id}/queue/tokens/me/events" SignedIn   None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, QueueTokenRequired, SaleNotOpen, LineRecovering, TooManyStreams]
+    DELETE "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
     GET    "/api/v1/shows/{id}/availability"           Public        None Cacheable  [NotFound]
     GET    "/api/v1/shows/{id}/seats"                  BehindTheLine None Cacheable  [MalformedRequest, NotFound]
     POST   "/api/v1/shows/{id}/reservations"           BehindTheLine Json Idempotent [NotFound, SeatTaken, VersionConflict, ReservationExists, SaleNotOpen, SaleClosed, ValidationFailed, TooManySeats, SeatUnknown, Busy]
@@ -119,7 +122,12 @@ routes! {
     POST   "/api/v1/admin/concerts/{id}/queue/resume"  Operator      None None       [NotFound, InvalidTransition]
     POST   "/api/v1/admin/concerts/{id}/queue/drain"   Operator      None None       [NotFound, InvalidTransition]
     POST   "/api/v1/admin/concerts/{id}/queue/close"   Operator      None None       [NotFound, InvalidTransition]
-    GET    "/api/v1/admin/concerts/{id}/queue/stats"   Operator      None None       [NotFound]
+    POST   "/api/v1/admin/concerts/{id}/queue/admissions" Operator   Json None       [NotFound, ValidationFailed, SaleNotOpen, QueueClosed, LineRecovering]
+    PUT    "/api/v1/admin/concerts/{id}/queue/message" Operator      Json None       [NotFound, ValidationFailed]
+    POST   "/api/v1/admin/concerts/{id}/queue/forecast" Operator     Json None       [NotFound, ValidationFailed, LineRecovering]
+    GET    "/api/v1/admin/concerts/{id}/queue/report"  Operator      None None       [NotFound]
+    GET    "/api/v1/admin/concerts/{id}/audit"         Operator      None None       [MalformedRequest, NotFound, ValidationFailed]
+    GET    "/api/v1/admin/concerts/{id}/queue/stats"   Operator      None None       [NotFound, LineRecovering]
     GET    "/api/v1/admin/shows/{id}/report"           Operator      None None       [NotFound]
     GET    "/api/v1/admin/ledger/reconciliation"       Operator      None None       []
     GET    "/api/v1/admin/outbox"                      Operator      None None       []
@@ -146,7 +154,7 @@ impl Route {
             codes.push(Forbidden);
         }
         if self.access == Access::BehindTheLine {
-            codes.extend([QueueTokenRequired, QueueTokenWaiting, QueueTokenExpired]);
+            codes.extend([QueueTokenRequired, QueueTokenWaiting, QueueTokenExpired, QueueTokenMoved]);
         }
         if self.body == Body::Json {
             codes.extend([MalformedRequest, BodyTooLarge, UnsupportedMediaType]);

@@ -5,10 +5,18 @@ use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use onsale_application::{
-    accounts::Accounts, catalogue::Catalogue, context::Ids, line::Line, reports::Reports, seat_maps::SeatMaps,
-    selling::Selling, tickets::Tickets, wallets::Wallets,
+    accounts::Accounts,
+    catalogue::Catalogue,
+    context::Ids,
+    line::{Line, LineRecords},
+    reports::Reports,
+    seat_maps::SeatMaps,
+    selling::Selling,
+    tickets::Tickets,
+    wallets::Wallets,
 };
 use onsale_domain::ids::UserId;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -27,6 +35,8 @@ pub struct Facades {
     pub catalogue: Arc<dyn Catalogue>,
     /// The line.
     pub line: Arc<dyn Line>,
+    /// What lines leave behind.
+    pub line_records: Arc<dyn LineRecords>,
     /// Seats.
     pub seat_maps: Arc<dyn SeatMaps>,
     /// Reservations and payments.
@@ -50,6 +60,8 @@ pub struct Limits {
     pub user_requests_per_sec: u32,
     /// Logins per minute for one e-mail address.
     pub logins_per_min: u32,
+    /// Most open event streams of this process.
+    pub streams: usize,
 }
 
 /// Runs writes to their end, also when the client is gone: a request that is cut off must not cut a transaction off.
@@ -106,6 +118,8 @@ pub struct ApiState {
     pub rendered_seats: Cache<SeatListKey, RenderedSeats>,
     /// The OpenAPI document.
     pub openapi: Rendered,
+    /// One permit per open event stream.
+    pub streams: Arc<Semaphore>,
     per_user: DefaultKeyedRateLimiter<UserId>,
     per_login: DefaultKeyedRateLimiter<String>,
 }
@@ -137,6 +151,7 @@ impl ApiState {
             scrape,
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
             openapi: Rendered::new(crate::openapi::text()),
+            streams: Arc::new(Semaphore::new(limits.streams)),
             per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),
             per_login: RateLimiter::keyed(Quota::per_minute(positive(limits.logins_per_min))),
         }

@@ -70,6 +70,10 @@ pub struct Config {
     pub allow_token_mint: bool,
     /// How often the schedulers call the promoter.
     pub line_tick: Duration,
+    /// Milliseconds for which one snapshot of a line answers polls.
+    pub snapshot_ms: i64,
+    /// Whether polls that come much too early are refused.
+    pub early_poll_guard: bool,
     /// How often the sweeper runs.
     pub sweep_interval: Duration,
     /// Most holds that one sweep ends.
@@ -267,6 +271,9 @@ impl Config {
         let hashes_waiting = r.size("auth.hashes_waiting", 0..=100_000, 64);
         let allow_token_mint = r.flag("auth.allow_token_mint", false);
         let line_tick = r.millis("line.tick_ms", 50..=10_000, 500);
+        let early_poll_guard = r.flag("line.early_poll_guard", true);
+        let snapshot_ms = r.number("line.snapshot_ms", 0..=1_000, 250);
+        let streams = r.size("line.streams", 0..=1_000_000, 20_000);
         let sweep_interval = r.millis("sweeper.interval_ms", 50..=600_000, 1_000);
         let sweep_batch = r.number("sweeper.batch", 1..=10_000, 500);
         let currency =
@@ -289,6 +296,7 @@ impl Config {
                 bulk_body_bytes: bulk_body_bytes?,
                 user_requests_per_sec: u32::try_from(per_user?).ok()?,
                 logins_per_min: u32::try_from(logins?).ok()?,
+                streams: streams?,
             },
             client_timeout: client_timeout?,
             connections_per_worker: connections_per_worker?,
@@ -306,6 +314,8 @@ impl Config {
             hashes_waiting: hashes_waiting?,
             allow_token_mint: allow_token_mint?,
             line_tick: line_tick?,
+            snapshot_ms: snapshot_ms?,
+            early_poll_guard: early_poll_guard?,
             sweep_interval: sweep_interval?,
             sweep_batch: sweep_batch?,
             currency: currency?,

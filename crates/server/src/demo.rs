@@ -10,6 +10,7 @@ use onsale_domain::{
     account::Role,
     concert::SaleState,
     fault::Faults,
+    ids::UserId,
     queue::QueuePolicy,
     seat::{SeatBlock, seats_from},
 };
@@ -45,18 +46,21 @@ pub async fn seed(instance: &Instance) -> Result<bool, DemoError> {
         return Ok(false);
     }
     let accounts = &instance.api.facades.accounts;
-    for ((email, password), name, role) in [(FAN, "Demo fan", Role::Fan), (OPERATOR, "Demo operator", Role::Operator)] {
-        match accounts.create(email, password, name, role).await {
-            Ok(_) | Err(AccountError::EmailTaken) => {}
-            Err(error) => return Err(error.into()),
-        }
+    match accounts.create(FAN.0, FAN.1, "Demo fan", Role::Fan).await {
+        Ok(_) | Err(AccountError::EmailTaken) => {}
+        Err(error) => return Err(error.into()),
     }
+    let operator = match accounts.create(OPERATOR.0, OPERATOR.1, "Demo operator", Role::Operator).await {
+        Ok(user) => user.id,
+        Err(AccountError::EmailTaken) => accounts.log_in(OPERATOR.0, OPERATOR.1).await?.user.id,
+        Err(error) => return Err(error.into()),
+    };
     let first_show = first_evening(System.now());
     for number in 1..=10_i32 {
         let blocks = [SeatBlock { section: "A".to_owned(), rows: 5, seats_per_row: 10, price_minor: 150_000 }];
         let title = format!("Seoul Night {number}");
         let starts_at = first_show + Duration::days(i64::from(number));
-        concert(instance, &title, "Olympic Hall", starts_at, 10, &blocks).await?;
+        concert(instance, operator, &title, "Olympic Hall", starts_at, 10, &blocks).await?;
     }
     let arena: Vec<SeatBlock> = ["Floor", "East", "North", "South", "West", "Upper"]
         .into_iter()
@@ -68,7 +72,7 @@ pub async fn seed(instance: &Instance) -> Result<bool, DemoError> {
             price_minor,
         })
         .collect();
-    concert(instance, "Arena", "Main Stadium", first_show + Duration::days(30), 1, &arena).await?;
+    concert(instance, operator, "Arena", "Main Stadium", first_show + Duration::days(30), 1, &arena).await?;
     Ok(true)
 }
 
@@ -80,6 +84,7 @@ fn first_evening(now: DateTime<Utc>) -> DateTime<Utc> {
 
 async fn concert(
     instance: &Instance,
+    operator: UserId,
     title: &str,
     venue: &str,
     first_show: DateTime<Utc>,
@@ -87,13 +92,13 @@ async fn concert(
     blocks: &[SeatBlock],
 ) -> Result<(), DemoError> {
     let catalogue = &instance.api.facades.catalogue;
-    let concert = catalogue.create_concert(title, "Demo data.", QueuePolicy::default()).await?;
+    let concert = catalogue.create_concert(operator, title, "Demo data.", QueuePolicy::default()).await?;
     for number in 0..shows {
         let starts_at = first_show + Duration::days(number);
         let show = catalogue.create_show(concert.id, venue, starts_at, 300, 4).await?;
         catalogue.add_seats(show.id, seats_from(blocks, vec![])?).await?;
     }
     let changes = ConcertChanges { sale_state: Some(SaleState::OnSale), ..ConcertChanges::default() };
-    catalogue.edit_concert(concert.id, None, changes).await?;
+    catalogue.edit_concert(operator, concert.id, None, changes).await?;
     Ok(())
 }

@@ -3,24 +3,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use onsale_application::housekeeping::{Sweeper, promote_all};
+use onsale_application::housekeeping::{LineTick, Sweeper, tick_all};
 use onsale_http_api::ApiState;
-use onsale_infrastructure::{postgres::Postgres, redis::RedisLines};
+use onsale_infrastructure::postgres::Postgres;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::Config, telemetry::Gauges, wiring::Instance};
+use crate::{
+    config::Config,
+    telemetry::Gauges,
+    wiring::{Instance, LineKeeper},
+};
 
 /// Starts the promoter and the sweeper on the current runtime; both end when `stop` is cancelled.
 pub fn start(instance: &Instance, config: &Config, stop: &CancellationToken) -> TaskTracker {
     let tasks = TaskTracker::new();
-    tasks.spawn(promoter(
-        Arc::clone(&instance.postgres),
-        Arc::clone(&instance.lines),
-        instance.gauges.clone(),
-        config.line_tick,
-        stop.clone(),
-    ));
+    let keeper = &instance.keeper;
+    tasks.spawn(promoter(Arc::clone(keeper), instance.gauges.clone(), config.line_tick, stop.clone()));
+    tasks.spawn(watcher(Arc::clone(keeper), stop.clone()));
     tasks.spawn(sweeper(
         Arc::clone(&instance.postgres),
         Arc::clone(&instance.api),
@@ -33,13 +33,7 @@ pub fn start(instance: &Instance, config: &Config, stop: &CancellationToken) -> 
     tasks
 }
 
-async fn promoter(
-    postgres: Arc<Postgres>,
-    lines: Arc<RedisLines>,
-    gauges: Gauges,
-    every: Duration,
-    stop: CancellationToken,
-) {
+async fn promoter(keeper: Arc<LineKeeper>, gauges: Gauges, every: Duration, stop: CancellationToken) {
     let mut beat = interval(every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -47,7 +41,7 @@ async fn promoter(
             () = stop.cancelled() => return,
             _ = beat.tick() => {}
         }
-        match promote_all(&postgres, &lines).await {
+        match tick_all(&keeper).await {
             Ok(ticks) => {
                 for tick in ticks {
                     record(&gauges, &tick);
@@ -61,28 +55,36 @@ async fn promoter(
     }
 }
 
-fn record(gauges: &Gauges, tick: &onsale_application::housekeeping::LineTick) {
+fn record(gauges: &Gauges, tick: &LineTick) {
     let concert_id = tick.concert_id.to_string();
     match &tick.outcome {
-        Ok(promotion) => {
-            let outcome = if promotion.due { "promoted" } else { "not_due" };
+        Ok(tended) => {
+            let outcome = if tended.due { "promoted" } else { "not_due" };
             gauges.ticks.with_label_values(&[outcome]).inc();
-            gauges.waiting.with_label_values(&[&concert_id]).set(promotion.stats.waiting);
-            gauges.active.with_label_values(&[&concert_id]).set(promotion.stats.active);
-            gauges.promoted.with_label_values(&[&concert_id]).set(promotion.stats.promoted_total);
-            if promotion.promoted > 0 {
-                tracing::info!(
-                    concert_id,
-                    promoted = promotion.promoted,
-                    waiting = promotion.stats.waiting,
-                    active = promotion.stats.active,
-                    "promoted"
-                );
+            let last = &tended.last;
+            gauges.waiting.with_label_values(&[&concert_id]).set(last.waiting);
+            gauges.active.with_label_values(&[&concert_id]).set(last.active);
+            gauges.promoted.with_label_values(&[&concert_id]).set(last.promoted_total);
+            if tended.promoted > 0 {
+                let (promoted, waiting, active) = (tended.promoted, last.waiting, last.active);
+                tracing::info!(concert_id, promoted, waiting, active, lapsed = tended.lapsed, "promoted");
             }
         }
         Err(error) => {
             gauges.ticks.with_label_values(&["failed"]).inc();
-            tracing::warn!(concert_id, %error, "a line could not be promoted; the next tick tries again");
+            tracing::warn!(concert_id, %error, "a line's tick failed; the next one tries again");
+        }
+    }
+}
+
+/// Refreshes what fans follow, so that they hear of a change within a second.
+async fn watcher(keeper: Arc<LineKeeper>, stop: CancellationToken) {
+    let mut beat = interval(Duration::from_millis(250));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => keeper.snapshots.refresh_watched().await,
         }
     }
 }

@@ -7,7 +7,7 @@ use onsale_application::{
     catalogue::CatalogueFacade,
     context::Ids,
     error::StoreError,
-    line::{LineFacade, LineGate},
+    line::{Keeper, LineFacade, LineGate, LineRecordsFacade, PollGuard},
     reports::ReportsFacade,
     seat_maps::SeatMapsFacade,
     selling::SellingFacade,
@@ -29,14 +29,19 @@ use crate::{
     telemetry::{self, Gauges},
 };
 
+/// The keeper over the real stores.
+pub type LineKeeper = Keeper<Postgres, RedisLines, System>;
+
 /// Everything that a running instance is made of.
 pub struct Instance {
     /// The edge.
     pub api: Arc<ApiState>,
     /// The database.
     pub postgres: Arc<Postgres>,
-    /// The lines.
+    /// The lines in their store.
     pub lines: Arc<RedisLines>,
+    /// Runs the lines.
+    pub keeper: Arc<LineKeeper>,
     /// Metrics of what runs by itself.
     pub gauges: Gauges,
     /// Writes under way.
@@ -66,10 +71,15 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
     let redis = Arc::new(SharedRedis::new(&config.redis, runtime.clone())?);
     let cache_redis = Arc::new(SharedRedis::new(&config.cache, runtime.clone())?);
     let lines = Arc::new(RedisLines::new(Arc::clone(&redis), &config.redis_prefix));
-    let queue_tokens = Arc::new(SignedQueueTokens::new(&config.secret.0)?);
-    let maps = Arc::new(SeatMapCache::new(Postgres::clone(&postgres)));
-    let gate = Arc::new(LineGate { lines: Arc::clone(&lines), tokens: Arc::clone(&queue_tokens) });
     let seed: [u8; 32] = config.ticket_key.0.as_slice().try_into().map_err(|_| WiringError::TicketKey)?;
+    let maps = Arc::new(SeatMapCache::new(Postgres::clone(&postgres)));
+    let keeper = Arc::new(Keeper::new(Arc::clone(&postgres), Arc::clone(&lines), System, config.snapshot_ms));
+    let line = Arc::new(LineFacade {
+        keeper: Arc::clone(&keeper),
+        tokens: Arc::new(SignedQueueTokens::new(&config.secret.0, &seed)?),
+        guard: PollGuard::new(config.early_poll_guard),
+    });
+    let gate = Arc::new(LineGate(Arc::clone(&line)));
     let currency = config.currency.code().to_owned();
     let refresh_ttl = chrono::Duration::days(config.refresh_ttl_days);
 
@@ -87,12 +97,8 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
             context: System,
             currency,
         }),
-        line: Arc::new(LineFacade {
-            catalogue: Arc::clone(&postgres),
-            lines: Arc::clone(&lines),
-            tokens: queue_tokens,
-            context: System,
-        }),
+        line,
+        line_records: Arc::new(LineRecordsFacade(Arc::clone(&postgres))),
         seat_maps: Arc::new(SeatMapsFacade { maps: Arc::clone(&maps), gate: Arc::clone(&gate) }),
         selling: Arc::new(SellingFacade {
             unit: Arc::clone(&postgres),
@@ -153,5 +159,5 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
     };
     let ids: Arc<dyn Ids> = Arc::new(System);
     let api = Arc::new(ApiState::new(facades, ids, config.limits, detached.clone(), metrics, readiness, scrape));
-    Ok(Instance { api, postgres, lines, gauges, detached })
+    Ok(Instance { api, postgres, lines, keeper, gauges, detached })
 }

@@ -101,6 +101,9 @@ impl World {
             ("ONSALE_DATABASE_ACQUIRE_TIMEOUT_MS".to_owned(), "20000".to_owned()),
             ("ONSALE_DATABASE_LOCK_TIMEOUT_MS".to_owned(), "10000".to_owned()),
             ("ONSALE_DATABASE_STATEMENT_TIMEOUT_MS".to_owned(), "20000".to_owned()),
+            // A test sees what it has just done.
+            ("ONSALE_LINE_SNAPSHOT_MS".to_owned(), "0".to_owned()),
+            ("ONSALE_LINE_EARLY_POLL_GUARD".to_owned(), "false".to_owned()),
             ("ONSALE_REDIS_TIMEOUT_MS".to_owned(), "10000".to_owned()),
             ("ONSALE_REDIS_CACHE_TIMEOUT_MS".to_owned(), "10000".to_owned()),
         ];
@@ -251,6 +254,7 @@ impl App {
 
     /// Joins the line and takes the token, active or not.
     pub async fn join(&self, client: &mut Client, sale: &Sale) -> Value {
+        client.queue_token = None;
         let answer = client.post_empty(&format!("concerts/{}/queue/tokens", sale.concert)).await;
         assert!(answer.status == 201 || answer.status == 200, "{}", answer.code());
         client.queue_token = answer.json["token"].as_str().map(str::to_owned);

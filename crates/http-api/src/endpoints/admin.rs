@@ -6,7 +6,7 @@ use onsale_application::catalogue::{CatalogueError, Concert, ConcertChanges, Sho
 use onsale_domain::{
     concert::SaleState,
     fault::Faults,
-    ids::{ConcertId, ShowId},
+    ids::{ConcertId, ShowId, UserId},
     queue::QueuePolicy,
     seat::{NewSeat, SeatBlock, seats_from},
     show::{HOLD_SECS_DEFAULT, SEATS_PER_FAN_DEFAULT},
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     ApiResult,
     concerts::{ConcertDto, ShowDto},
-    queue::QueuePolicyDto,
+    queue_admin::QueuePolicyDto,
 };
 use crate::{
     conditional::version_etag,
@@ -50,7 +50,7 @@ pub struct ConcertChangesDto {
     title: Option<String>,
     #[schema(max_length = 4000)]
     description: Option<String>,
-    /// Next stage: `scheduled`, `on_sale`, `paused`, `draining`, `closed`, or back to `draft` before the sale began.
+    /// Next stage: `scheduled`, `pre_queue`, `on_sale`, `paused`, `draining`, `closed`, or back to `draft` before the sale began.
     #[schema(example = "on_sale")]
     sale_state: Option<String>,
 }
@@ -147,13 +147,14 @@ fn concert(response: &mut actix_web::HttpResponseBuilder, concert: Concert) -> H
 /// Edits a concert and makes its line follow at once.
 pub(super) async fn edit(
     state: &State,
+    actor: UserId,
     id: ConcertId,
     expected: Option<i32>,
     changes: ConcertChanges,
 ) -> Result<Concert, ApiError> {
     let (catalogue, line) = (state.facades.catalogue.clone(), state.facades.line.clone());
     let write = async move {
-        let concert = catalogue.edit_concert(id, expected, changes).await?;
+        let concert = catalogue.edit_concert(actor, id, expected, changes).await?;
         // The schedulers would apply it at their next tick; a Redis that is away does not undo what is saved.
         if let Err(error) = line.apply(&concert).await {
             tracing::warn!(%error, concert_id = %id, "the line does not follow an edit yet; the next tick applies it");
@@ -167,11 +168,11 @@ pub(super) async fn edit(
 #[utoipa::path(tag = "Operators", operation_id = "createConcert", request_body = NewConcert,
     responses((status = 201, description = "The concert", body = ConcertDto)))]
 #[post("/admin/concerts")]
-pub(crate) async fn create_concert(_operator: Operator, state: State, body: Json<NewConcert>) -> ApiResult {
+pub(crate) async fn create_concert(operator: Operator, state: State, body: Json<NewConcert>) -> ApiResult {
     let NewConcert { title, description, queue_policy } = body.value;
     let policy = queue_policy.map_or_else(QueuePolicy::default, QueuePolicy::from);
     let catalogue = state.facades.catalogue.clone();
-    let write = async move { catalogue.create_concert(&title, &description, policy).await };
+    let write = async move { catalogue.create_concert(operator.0, &title, &description, policy).await };
     let created = state.detached.run(write).await??;
     let location = format!("/api/v1/admin/concerts/{}", created.id);
     Ok(concert(HttpResponse::Created().insert_header(("Location", location)), created))
@@ -193,7 +194,7 @@ pub(crate) async fn read_concert(_operator: Operator, state: State, id: Id) -> A
     responses((status = 200, description = "The concert afterwards", body = ConcertDto)))]
 #[patch("/admin/concerts/{id}")]
 pub(crate) async fn edit_concert(
-    _operator: Operator,
+    operator: Operator,
     state: State,
     id: Id,
     version: IfMatch,
@@ -203,11 +204,11 @@ pub(crate) async fn edit_concert(
     let sale_state = match sale_state {
         None => None,
         Some(word) => Some(SaleState::parse(&word).ok_or_else(|| {
-            Faults::one("sale_state", "must be draft, scheduled, on_sale, paused, draining or closed")
+            Faults::one("sale_state", "must be draft, scheduled, pre_queue, on_sale, paused, draining or closed")
         })?),
     };
-    let changes = ConcertChanges { title, description, sale_state, policy: None };
-    let edited = edit(&state, ConcertId(id.0), Some(version.0), changes).await?;
+    let changes = ConcertChanges { title, description, sale_state, ..ConcertChanges::default() };
+    let edited = edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
     Ok(concert(&mut HttpResponse::Ok(), edited))
 }
 

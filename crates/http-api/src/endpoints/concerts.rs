@@ -23,7 +23,7 @@ pub struct ConcertDto {
     pub(super) title: String,
     #[schema(example = "One night, all songs.")]
     pub(super) description: String,
-    /// `scheduled`, `on_sale`, `paused`, `draining` or `closed`; operators also see `draft`.
+    /// `scheduled`, `pre_queue`, `on_sale`, `paused`, `draining` or `closed`; operators also see `draft`.
     #[schema(example = "on_sale")]
     pub(super) sale_state: String,
     /// Start of the next show, if one is still to come.

@@ -4,6 +4,9 @@ pub mod admin;
 pub mod auth;
 pub mod concerts;
 pub mod queue;
+pub mod queue_admin;
+pub mod queue_events;
+pub mod queue_records;
 pub mod reports;
 pub mod reservations;
 pub mod seats;
@@ -39,6 +42,9 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
                 .service(concerts::shows)
                 .service(queue::overview)
                 .service(queue::join)
+                .service(queue_events::follow)
+                .service(queue_records::log)
+                .service(queue_records::draw)
                 .service(queue::status)
                 .service(queue::leave)
                 .service(seats::availability)
@@ -61,13 +67,18 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
                 .service(admin::read_show)
                 .service(admin::edit_show)
                 .service(admin::add_seats)
-                .service(queue::read_policy)
-                .service(queue::write_policy)
-                .service(queue::pause)
-                .service(queue::resume)
-                .service(queue::drain)
-                .service(queue::close)
-                .service(queue::read_stats)
+                .service(queue_admin::read_policy)
+                .service(queue_admin::write_policy)
+                .service(queue_admin::pause)
+                .service(queue_admin::resume)
+                .service(queue_admin::drain)
+                .service(queue_admin::close)
+                .service(queue_admin::read_stats)
+                .service(queue_admin::admit)
+                .service(queue_admin::write_message)
+                .service(queue_admin::forecast)
+                .service(queue_records::report)
+                .service(queue_records::audit)
                 .service(reports::show_report)
                 .service(reports::reconciliation)
                 .service(reports::outbox),

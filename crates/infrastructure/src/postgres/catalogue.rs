@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
+    audit::AuditEntry,
     catalogue::{CatalogueStore, Concert, Edit, PageStart, SeatsAdded, Show},
     error::StoreError,
     seat_maps::{SeatMap, SeatMapStore, SeatView},
@@ -16,31 +17,26 @@ use onsale_domain::{
 };
 use uuid::Uuid;
 
-use super::{Postgres, error::is_unique_violation, pool::impossible, statement::statement};
+use super::{
+    Postgres,
+    audit::with_audit,
+    error::is_unique_violation,
+    pool::impossible,
+    statement::{Statement, statement},
+};
 
-type ConcertSql = (
-    SqlUuid,
-    Text,
-    Text,
-    Text,
-    Integer,
-    Integer,
-    Integer,
-    Bool,
-    Integer,
-    Integer,
-    Integer,
-    Integer,
-    Nullable<Timestamptz>,
-);
-type ConcertRow = (Uuid, String, String, String, i32, i32, i32, bool, i32, i32, i32, i32, Option<DateTime<Utc>>);
+type PolicySql = (Integer, Integer, Integer, Bool, Integer, Integer, Integer, Integer, Integer, Integer);
+type PolicyRow = (i32, i32, i32, bool, i32, i32, i32, i32, i32, i32);
+type ConcertSql = (SqlUuid, Text, Text, Text, Text, PolicySql, Integer, Nullable<Timestamptz>);
+type ConcertRow = (Uuid, String, String, String, String, PolicyRow, i32, Option<DateTime<Utc>>);
 
 /// Columns of a concert `c` with its next show after `$1`.
 macro_rules! concert_query {
     ($rest:literal) => {
         concat!(
-            "SELECT c.id, c.title, c.description, c.sale_state, c.interval_secs, c.batch, c.active_limit,
-                c.idle_admission, c.active_sliding_secs, c.active_absolute_secs, c.waiting_limit, c.version, n.starts_at
+            "SELECT c.id, c.title, c.description, c.sale_state, c.message, c.interval_secs, c.batch, c.active_limit,
+                c.idle_admission, c.active_sliding_secs, c.active_absolute_secs, c.claim_secs, c.return_secs,
+                c.recovery_hold_secs, c.waiting_limit, c.version, n.starts_at
              FROM concerts c
              LEFT JOIN LATERAL (
                 SELECT s.starts_at FROM shows s WHERE s.concert_id = c.id AND s.starts_at > $1
@@ -51,21 +47,26 @@ macro_rules! concert_query {
 }
 
 fn concert_from(row: ConcertRow) -> Result<Concert, StoreError> {
-    let (id, title, description, state, interval, batch, limit, idle, sliding, absolute, waiting, version, next) = row;
+    let (id, title, description, state, message, policy, version, next_show_at) = row;
+    let (interval_secs, batch, active_limit, idle_admission, sliding, absolute, claim, back, hold, waiting) = policy;
     Ok(Concert {
         id: ConcertId(id),
         details: ConcertDetails { title, description },
         sale_state: SaleState::parse(&state).ok_or_else(|| impossible("an unknown sale state"))?,
         policy: QueuePolicy {
-            interval_secs: interval,
+            interval_secs,
             batch,
-            active_limit: limit,
-            idle_admission: idle,
+            active_limit,
+            idle_admission,
             active_sliding_secs: sliding,
             active_absolute_secs: absolute,
+            claim_secs: claim,
+            return_secs: back,
+            recovery_hold_secs: hold,
             waiting_limit: waiting,
         },
-        next_show_at: next,
+        message,
+        next_show_at,
         version,
     })
 }
@@ -84,6 +85,26 @@ fn show_from(row: ShowRow) -> Show {
         currency,
         version,
     }
+}
+
+/// The values of a concert, from the title to the waiting limit.
+fn with_concert(statement: Statement<Bool>, concert: &Concert) -> Statement<Bool> {
+    let policy = &concert.policy;
+    statement
+        .bind::<Text, _>(concert.details.title.clone())
+        .bind::<Text, _>(concert.details.description.clone())
+        .bind::<Text, _>(concert.sale_state.as_str().to_owned())
+        .bind::<Text, _>(concert.message.clone())
+        .bind::<Integer, _>(policy.interval_secs)
+        .bind::<Integer, _>(policy.batch)
+        .bind::<Integer, _>(policy.active_limit)
+        .bind::<Bool, _>(policy.idle_admission)
+        .bind::<Integer, _>(policy.active_sliding_secs)
+        .bind::<Integer, _>(policy.active_absolute_secs)
+        .bind::<Integer, _>(policy.claim_secs)
+        .bind::<Integer, _>(policy.return_secs)
+        .bind::<Integer, _>(policy.recovery_hold_secs)
+        .bind::<Integer, _>(policy.waiting_limit)
 }
 
 impl Postgres {
@@ -173,53 +194,46 @@ impl CatalogueStore for Postgres {
         .transpose()
     }
 
-    async fn insert_concert(&self, concert: &Concert) -> Result<(), StoreError> {
-        let policy = &concert.policy;
+    async fn insert_concert(&self, concert: &Concert, audit: &AuditEntry) -> Result<(), StoreError> {
         let _: Vec<bool> = self
             .rows(|| {
-                statement::<Bool>(
-                    "INSERT INTO concerts (id, title, description, sale_state, interval_secs, batch, active_limit,
-                        idle_admission, active_sliding_secs, active_absolute_secs, waiting_limit)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING true",
+                let insert = statement::<Bool>(
+                    "WITH added AS (
+                        INSERT INTO concerts (id, title, description, sale_state, message, interval_secs, batch,
+                            active_limit, idle_admission, active_sliding_secs, active_absolute_secs, claim_secs,
+                            return_secs, recovery_hold_secs, waiting_limit)
+                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15))
+                     INSERT INTO audit_log (concert_id, actor_id, action, changes) VALUES ($1, $16, $17, $18::jsonb)
+                     RETURNING true",
                 )
-                .bind::<SqlUuid, _>(concert.id.0)
-                .bind::<Text, _>(concert.details.title.clone())
-                .bind::<Text, _>(concert.details.description.clone())
-                .bind::<Text, _>(concert.sale_state.as_str().to_owned())
-                .bind::<Integer, _>(policy.interval_secs)
-                .bind::<Integer, _>(policy.batch)
-                .bind::<Integer, _>(policy.active_limit)
-                .bind::<Bool, _>(policy.idle_admission)
-                .bind::<Integer, _>(policy.active_sliding_secs)
-                .bind::<Integer, _>(policy.active_absolute_secs)
-                .bind::<Integer, _>(policy.waiting_limit)
+                .bind::<SqlUuid, _>(concert.id.0);
+                with_audit(with_concert(insert, concert), audit)
             })
             .await?;
         Ok(())
     }
 
-    async fn update_concert(&self, concert: &Concert, expected: i32) -> Result<Edit<()>, StoreError> {
-        let policy = &concert.policy;
+    async fn update_concert(
+        &self,
+        concert: &Concert,
+        expected: i32,
+        audit: &AuditEntry,
+    ) -> Result<Edit<()>, StoreError> {
         let rows: Vec<bool> = self
             .rows(|| {
-                statement::<Bool>(
-                    "UPDATE concerts SET title = $3, description = $4, sale_state = $5, interval_secs = $6, batch = $7,
-                        active_limit = $8, idle_admission = $9, active_sliding_secs = $10, active_absolute_secs = $11,
-                        waiting_limit = $12, version = version + 1, updated_at = now()
-                     WHERE id = $1 AND version = $2 RETURNING true",
+                let update = statement::<Bool>(
+                    "WITH edited AS (
+                        UPDATE concerts SET title = $3, description = $4, sale_state = $5, message = $6,
+                            interval_secs = $7, batch = $8, active_limit = $9, idle_admission = $10,
+                            active_sliding_secs = $11, active_absolute_secs = $12, claim_secs = $13, return_secs = $14,
+                            recovery_hold_secs = $15, waiting_limit = $16, version = version + 1, updated_at = now()
+                        WHERE id = $1 AND version = $2 RETURNING id)
+                     INSERT INTO audit_log (concert_id, actor_id, action, changes)
+                     SELECT id, $17, $18, $19::jsonb FROM edited RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.id.0)
-                .bind::<Integer, _>(expected)
-                .bind::<Text, _>(concert.details.title.clone())
-                .bind::<Text, _>(concert.details.description.clone())
-                .bind::<Text, _>(concert.sale_state.as_str().to_owned())
-                .bind::<Integer, _>(policy.interval_secs)
-                .bind::<Integer, _>(policy.batch)
-                .bind::<Integer, _>(policy.active_limit)
-                .bind::<Bool, _>(policy.idle_admission)
-                .bind::<Integer, _>(policy.active_sliding_secs)
-                .bind::<Integer, _>(policy.active_absolute_secs)
-                .bind::<Integer, _>(policy.waiting_limit)
+                .bind::<Integer, _>(expected);
+                with_audit(with_concert(update, concert), audit)
             })
             .await?;
         self.edited(rows.len(), "SELECT true FROM concerts WHERE id = $1", concert.id.0).await
@@ -313,9 +327,10 @@ impl CatalogueStore for Postgres {
         let rows: Vec<ConcertRow> = self
             .rows(|| {
                 statement::<ConcertSql>(
-                    "SELECT id, title, description, sale_state, interval_secs, batch, active_limit, idle_admission,
-                        active_sliding_secs, active_absolute_secs, waiting_limit, version, NULL::timestamptz
-                     FROM concerts WHERE sale_state IN ('on_sale', 'paused', 'draining')
+                    "SELECT id, title, description, sale_state, message, interval_secs, batch, active_limit,
+                        idle_admission, active_sliding_secs, active_absolute_secs, claim_secs, return_secs,
+                        recovery_hold_secs, waiting_limit, version, NULL::timestamptz
+                     FROM concerts WHERE sale_state IN ('pre_queue', 'on_sale', 'paused', 'draining')
                         OR (sale_state = 'closed' AND updated_at > now() - interval '1 day')",
                 )
             })

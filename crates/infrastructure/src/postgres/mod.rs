@@ -1,9 +1,12 @@
 //! PostgreSQL through diesel-async.
 
 mod accounts;
+mod audit;
 mod catalogue;
 mod error;
 mod idempotency;
+mod line;
+mod line_records;
 pub mod migrations;
 mod pool;
 mod reports;
@@ -11,6 +14,7 @@ mod reservations;
 pub mod seeding;
 mod selling;
 mod statement;
+mod stock;
 mod sweeping;
 mod tickets;
 mod transaction;

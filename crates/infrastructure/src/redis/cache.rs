@@ -38,7 +38,8 @@ struct CachedConcert {
     title: String,
     description: String,
     sale_state: String,
-    policy: (i32, i32, i32, bool, i32, i32, i32),
+    message: String,
+    policy: (i32, i32, i32, bool, i32, i32, i32, i32, i32, i32),
     next_show_at: Option<DateTime<Utc>>,
     version: i32,
 }
@@ -76,8 +77,12 @@ impl From<&Concert> for CachedConcert {
                 p.idle_admission,
                 p.active_sliding_secs,
                 p.active_absolute_secs,
+                p.claim_secs,
+                p.return_secs,
+                p.recovery_hold_secs,
                 p.waiting_limit,
             ),
+            message: concert.message.clone(),
             next_show_at: concert.next_show_at,
             version: concert.version,
         }
@@ -93,6 +98,9 @@ impl CachedConcert {
             idle_admission,
             active_sliding_secs,
             active_absolute_secs,
+            claim_secs,
+            return_secs,
+            recovery_hold_secs,
             waiting_limit,
         ) = self.policy;
         Some(Concert {
@@ -106,8 +114,12 @@ impl CachedConcert {
                 idle_admission,
                 active_sliding_secs,
                 active_absolute_secs,
+                claim_secs,
+                return_secs,
+                recovery_hold_secs,
                 waiting_limit,
             },
+            message: self.message,
             next_show_at: self.next_show_at,
             version: self.version,
         })

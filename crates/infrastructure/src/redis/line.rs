@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use deadpool_redis::redis::FromRedisValue;
+use deadpool_redis::redis::{self, Value};
 use onsale_application::{
     error::StoreError,
-    line::{Admission, Joined, LineStats, LineStore, Place, Promotion, QueueTicket, Standing},
+    line::{
+        Admission, Call, Drawing, End, Event, Found, Held, Joined, LineStats, LineStore, LiveAdmission, NewLife, News,
+        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Whereabouts,
+    },
 };
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::QueuePolicy,
+    queue::{BallotKey, LogKind, QueuePolicy},
 };
 use uuid::Uuid;
 
@@ -21,43 +24,70 @@ use super::shared::{LuaScript, SharedRedis};
 pub struct RedisLines {
     redis: Arc<SharedRedis>,
     prefix: String,
-    join: LuaScript,
-    place: LuaScript,
-    admit: LuaScript,
-    leave: LuaScript,
-    promote: LuaScript,
-    stats: LuaScript,
+    scripts: Scripts,
 }
 
-/// One call of a script.
-struct Call<'a> {
-    script: &'a LuaScript,
-    concert: ConcertId,
-    arguments: Vec<String>,
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        /// Every script, each with the prelude before it.
+        struct Scripts {
+            $($name: LuaScript),*
+        }
+
+        impl Scripts {
+            fn new() -> Self {
+                Self {
+                    $($name: LuaScript::new(concat!(
+                        include_str!("scripts/prelude.lua"),
+                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
+                    ))),*
+                }
+            }
+        }
+    };
 }
 
-impl RedisLines {
-    /// Lines whose keys start with `prefix`.
-    pub fn new(redis: Arc<SharedRedis>, prefix: &str) -> Self {
-        Self {
-            redis,
-            prefix: prefix.to_owned(),
-            join: LuaScript::new(include_str!("scripts/join.lua")),
-            place: LuaScript::new(include_str!("scripts/place.lua")),
-            admit: LuaScript::new(include_str!("scripts/admit.lua")),
-            leave: LuaScript::new(include_str!("scripts/leave.lua")),
-            promote: LuaScript::new(include_str!("scripts/promote.lua")),
-            stats: LuaScript::new(include_str!("scripts/stats.lua")),
+scripts! {
+    join place admit leave promote news open snapshot restore merge merge_drawn prune begin raise forget draw_next draw_place
+}
+
+/// The names of a line's keys, in the order in which the scripts take them.
+const LINE_KEYS: [&str; 13] =
+    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "lapsed", "gone", "left", "pre", "log"];
+
+/// Arguments of a script, as bytes.
+#[derive(Default)]
+struct Arguments(Vec<Vec<u8>>);
+
+impl Arguments {
+    fn id(mut self, id: Uuid) -> Self {
+        self.0.push(id.as_bytes().to_vec());
+        self
+    }
+
+    fn optional_id(self, id: Option<Uuid>) -> Self {
+        match id {
+            Some(id) => self.id(id),
+            None => self.text(""),
         }
     }
 
-    /// The keys of a concert's line. The braces make Redis Cluster keep them on one node.
-    pub fn keys(&self, concert: ConcertId) -> [String; 6] {
-        ["cfg", "st", "tok", "wait", "act", "end"].map(|name| format!("{}:line:{{{concert}}}:{name}", self.prefix))
+    fn text(mut self, text: &str) -> Self {
+        self.0.push(text.as_bytes().to_vec());
+        self
     }
 
-    async fn call<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, StoreError> {
-        self.redis.run_script(call.script, &self.keys(call.concert), &call.arguments).await
+    fn number(self, number: impl Into<i64>) -> Self {
+        self.text(&number.into().to_string())
+    }
+
+    fn key(self, key: Option<BallotKey>) -> Self {
+        self.text(&key.map(|key| key.0.to_string()).unwrap_or_default())
+    }
+
+    fn fans(mut self, fans: &[UserId]) -> Self {
+        self.0.extend(fans.iter().map(|fan| fan.0.as_bytes().to_vec()));
+        self
     }
 }
 
@@ -65,15 +95,37 @@ fn odd(what: &str) -> StoreError {
     StoreError::Broken(format!("a script answered {what}").into())
 }
 
-/// Answers of join and place: strings and integers in a fixed order, all read as text.
-struct Fields<'a>(&'a [String]);
+/// A script's answer, read field by field. Numbers come as integers or as text, for Lua's are inexact beyond 2^53.
+struct Fields<'a>(&'a [Value]);
 
-impl Fields<'_> {
-    fn text(&self, index: usize) -> Result<&str, StoreError> {
-        self.0.get(index).map(String::as_str).ok_or_else(|| odd("too few fields"))
+impl<'a> Fields<'a> {
+    fn of(value: &'a Value) -> Result<Self, StoreError> {
+        match value {
+            Value::Array(items) => Ok(Self(items)),
+            _ => Err(odd("no list")),
+        }
+    }
+
+    fn field(&self, index: usize) -> Result<&'a Value, StoreError> {
+        self.0.get(index).ok_or_else(|| odd("too few fields"))
+    }
+
+    fn bytes(&self, index: usize) -> Result<&'a [u8], StoreError> {
+        match self.field(index)? {
+            Value::BulkString(bytes) => Ok(bytes),
+            Value::SimpleString(text) => Ok(text.as_bytes()),
+            _ => Err(odd("something that is no text")),
+        }
+    }
+
+    fn text(&self, index: usize) -> Result<&'a str, StoreError> {
+        std::str::from_utf8(self.bytes(index)?).map_err(|_| odd("something that is no text"))
     }
 
     fn number(&self, index: usize) -> Result<i64, StoreError> {
+        if let Value::Int(number) = self.field(index)? {
+            return Ok(*number);
+        }
         self.text(index)?.parse().map_err(|_| odd("something that is no number"))
     }
 
@@ -85,32 +137,36 @@ impl Fields<'_> {
         i32::try_from(self.number(index)? / 1_000).map_err(|_| odd("too long a time"))
     }
 
-    fn standing(&self, concert_id: ConcertId, user_id: UserId) -> Result<Standing, StoreError> {
-        let ticket = QueueTicket {
-            concert_id,
-            user_id,
-            number: self.number(1)?,
-            epoch: self.number(2)?,
-            id: self.text(3)?.parse().map_err(|_| odd("an id that is none"))?,
-        };
-        let place = match self.text(4)? {
-            "a" => Place::Active { expires_at: instant(self.number(5)?)? },
-            _ => Place::Waiting { position: self.number(5)?, next_promotion_ms: self.number(6)? },
-        };
-        let policy = QueuePolicy {
-            interval_secs: self.seconds(8)?,
-            batch: self.small(9)?,
-            active_limit: self.small(10)?,
-            idle_admission: self.text(11)? == "1",
-            active_sliding_secs: self.seconds(12)?,
-            active_absolute_secs: self.seconds(13)?,
-            waiting_limit: self.small(14)?,
-        };
-        Ok(Standing { ticket, place, state: self.state(7)?, policy })
+    fn id(&self, index: usize) -> Result<Uuid, StoreError> {
+        Uuid::from_slice(self.bytes(index)?).map_err(|_| odd("an id that is none"))
     }
 
     fn state(&self, index: usize) -> Result<SaleState, StoreError> {
         SaleState::parse(self.text(index)?).ok_or_else(|| odd("an unknown sale state"))
+    }
+
+    fn list(&self, index: usize) -> Result<Fields<'a>, StoreError> {
+        Fields::of(self.field(index)?)
+    }
+
+    /// The items from `start` on in groups of `size`.
+    fn groups(&self, start: usize, size: usize) -> impl Iterator<Item = Fields<'a>> {
+        self.0.get(start..).unwrap_or_default().chunks_exact(size).map(Fields)
+    }
+
+    /// number, id, life, kind, value from index 1 on.
+    fn held(&self, concert_id: ConcertId, user_id: UserId) -> Result<Held, StoreError> {
+        let ticket =
+            QueueTicket { concert_id, user_id, number: self.number(1)?, id: self.id(2)?, life: self.number(3)? };
+        let at = match self.text(4)? {
+            "a" => Whereabouts::Active { expires_at: instant(self.number(5)?)? },
+            "w" => Whereabouts::Waiting,
+            "c" => Whereabouts::Called,
+            "b" => Whereabouts::Back { ahead: self.number(5)? },
+            "p" => Whereabouts::PreQueue,
+            _ => return Err(odd("an unknown place")),
+        };
+        Ok(Held { ticket, at })
     }
 }
 
@@ -118,102 +174,365 @@ fn instant(millis: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_millis(millis).ok_or_else(|| odd("an impossible time"))
 }
 
+fn millis(secs: i32) -> i64 {
+    i64::from(secs) * 1_000
+}
+
+fn policy_of(c: &Fields<'_>) -> Result<QueuePolicy, StoreError> {
+    Ok(QueuePolicy {
+        interval_secs: c.seconds(1)?,
+        batch: c.small(2)?,
+        active_limit: c.small(3)?,
+        idle_admission: c.text(4)? == "1",
+        active_sliding_secs: c.seconds(5)?,
+        active_absolute_secs: c.seconds(6)?,
+        claim_secs: c.seconds(7)?,
+        return_secs: c.seconds(8)?,
+        recovery_hold_secs: c.seconds(9)?,
+        waiting_limit: c.small(10)?,
+    })
+}
+
+fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
+    let c = f.list(19)?;
+    let waiting = f.number(7)?;
+    let returning = f.number(8)?;
+    let snapshot = Snapshot {
+        life: f.number(1)?,
+        state: c.state(0)?,
+        policy: policy_of(&c)?,
+        version: c.small(12)?,
+        message: c.text(13)?.to_owned(),
+        sold_out: c.text(11).is_ok_and(|sold| sold == "1"),
+        now_ms: f.number(2)?,
+        next_at_ms: f.number(3)?,
+        hold_until_ms: f.number(4)?,
+        served: f.number(6)?,
+        passed: f.number(17)?,
+        stats: LineStats {
+            waiting: waiting + returning,
+            returning,
+            active: f.number(9)? + f.number(10)?,
+            registered: f.number(11)?,
+            joined_total: f.number(5)?,
+            promoted_total: f.number(12)?,
+            expired_total: f.number(13)?,
+            lapsed_total: f.number(14)?,
+            returned_total: f.number(15)?,
+            left_total: f.number(16)?,
+        },
+        departures: Arc::default(),
+        entries_seen: 0,
+        stock: None,
+        pace: None,
+        taken_ms: 0,
+        reachable: true,
+    };
+    let list = f.list(20)?;
+    let entries = (0..list.0.len()).map(|index| list.text(index).map(str::to_owned)).collect::<Result<_, _>>()?;
+    Ok(RawSnapshot { snapshot, before: f.number(18)?, entries })
+}
+
+impl RedisLines {
+    /// Lines whose keys start with `prefix`.
+    pub fn new(redis: Arc<SharedRedis>, prefix: &str) -> Self {
+        Self { redis, prefix: prefix.to_owned(), scripts: Scripts::new() }
+    }
+
+    /// The keys of a concert's line. The braces make Redis Cluster keep them on one node.
+    pub fn keys(&self, concert: ConcertId) -> [String; LINE_KEYS.len()] {
+        LINE_KEYS.map(|name| format!("{}:line:{{{concert}}}:{name}", self.prefix))
+    }
+
+    async fn call(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<Value, StoreError> {
+        self.redis.run_script(script, &self.keys(concert), &arguments.0).await
+    }
+
+    async fn count(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<i64, StoreError> {
+        match self.call(script, concert, arguments).await? {
+            Value::Int(count) => Ok(count),
+            _ => Err(odd("no number")),
+        }
+    }
+}
+
 impl LineStore for RedisLines {
-    async fn join(&self, concert: ConcertId, user: UserId, id: Uuid) -> Result<Joined, StoreError> {
-        let arguments = vec![user.to_string(), id.to_string()];
-        let answer: Vec<String> = self.call(Call { script: &self.join, concert, arguments }).await?;
-        let fields = Fields(&answer);
+    async fn join(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        new: Uuid,
+        shown: Option<Uuid>,
+        key: Option<BallotKey>,
+    ) -> Result<Joined, StoreError> {
+        let arguments = Arguments::default().id(user.0).id(new).optional_id(shown).key(key);
+        let answer = self.call(&self.scripts.join, concert, arguments).await?;
+        let fields = Fields::of(&answer)?;
         match fields.number(0)? {
-            known @ (1 | 2) => Ok(Joined::Placed(known == 2, fields.standing(concert, user)?)),
+            known @ (1 | 2) => Ok(Joined::Placed(known == 2, fields.held(concert, user)?)),
             -1 => Ok(Joined::NotOpen(fields.state(1)?)),
             -2 => Ok(Joined::Full),
-            -3 => Ok(Joined::Unconfigured),
+            -3 | -4 => Ok(Joined::Lost),
+            -5 => Ok(Joined::NumbersUsedUp),
+            -6 => Ok(Joined::SoldOut),
+            -7 => Ok(Joined::NeedsBallotKey),
             _ => Err(odd("an unknown outcome of joining")),
         }
     }
 
-    async fn place(&self, concert: ConcertId, user: UserId) -> Result<Option<Standing>, StoreError> {
-        let arguments = vec![user.to_string()];
-        let answer: Vec<String> = self.call(Call { script: &self.place, concert, arguments }).await?;
-        let fields = Fields(&answer);
-        if fields.number(0)? == 1 { fields.standing(concert, user).map(Some) } else { Ok(None) }
-    }
-
-    async fn admit(&self, ticket: &QueueTicket) -> Result<Admission, StoreError> {
-        let arguments = vec![
-            ticket.user_id.to_string(),
-            ticket.number.to_string(),
-            ticket.id.to_string(),
-            ticket.epoch.to_string(),
-        ];
-        let concert = ticket.concert_id;
-        let answer: Vec<i64> = self.call(Call { script: &self.admit, concert, arguments }).await?;
-        match answer.as_slice() {
-            [1, ends] => Ok(Admission::Admitted(instant(*ends)?)),
-            [2] => Ok(Admission::Waiting),
-            _ => Ok(Admission::Over),
+    async fn place(&self, concert: ConcertId, user: UserId, shown: Option<&QueueTicket>) -> Result<Found, StoreError> {
+        let arguments = Arguments::default()
+            .id(user.0)
+            .optional_id(shown.map(|ticket| ticket.id))
+            .number(shown.map_or(0, |ticket| ticket.number));
+        let answer = self.call(&self.scripts.place, concert, arguments).await?;
+        let fields = Fields::of(&answer)?;
+        match fields.number(0)? {
+            1 => Ok(Found::Here(fields.held(concert, user)?)),
+            3 => Ok(Found::Moved { life: fields.number(1)? }),
+            0 => Ok(Found::Nowhere { life: fields.number(1)? }),
+            _ => Ok(Found::Lost),
         }
     }
 
-    async fn leave(&self, concert: ConcertId, user: UserId) -> Result<bool, StoreError> {
-        let arguments = vec![user.to_string()];
-        let answer: i64 = self.call(Call { script: &self.leave, concert, arguments }).await?;
-        Ok(answer == 1)
+    async fn admit(&self, ticket: &QueueTicket) -> Result<Admission, StoreError> {
+        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(ticket.number);
+        let answer = self.call(&self.scripts.admit, ticket.concert_id, arguments).await?;
+        let fields = Fields::of(&answer)?;
+        match fields.number(0)? {
+            1 => Ok(Admission::Admitted(instant(fields.number(1)?)?)),
+            2 => Ok(Admission::Waiting),
+            3 => Ok(Admission::Moved { life: fields.number(1)? }),
+            0 => Ok(Admission::Nowhere { life: fields.number(1)? }),
+            _ => Ok(Admission::Lost),
+        }
     }
 
-    async fn promote(
+    async fn leave(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, StoreError> {
+        let word = match end {
+            End::Left => "left",
+            End::Paid => "paid",
+        };
+        Ok(self.count(&self.scripts.leave, concert, Arguments::default().id(user.0).text(word)).await? == 1)
+    }
+
+    async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
+        let policy = &tick.policy;
+        let sold = match tick.sold_out {
+            Some(true) => "1",
+            Some(false) => "0",
+            None => "",
+        };
+        let arguments = Arguments::default()
+            .number(tick.version)
+            .text(tick.state.as_str())
+            .number(millis(policy.interval_secs))
+            .number(policy.batch)
+            .number(policy.active_limit)
+            .number(i32::from(policy.idle_admission))
+            .number(millis(policy.active_sliding_secs))
+            .number(millis(policy.active_absolute_secs))
+            .number(millis(policy.claim_secs))
+            .number(millis(policy.return_secs))
+            .number(millis(policy.recovery_hold_secs))
+            .number(policy.waiting_limit)
+            .text(&tick.message)
+            .text(sold)
+            .number(tick.admit)
+            .number(tick.registered);
+        let answer = self.call(&self.scripts.promote, concert, arguments).await?;
+        let f = Fields::of(&answer)?;
+        match f.number(0)? {
+            1 => Ok(Ticked::Done(Promotion {
+                life: f.number(1)?,
+                due: f.number(2)? == 1,
+                expired: f.number(3)?,
+                lapsed: f.number(4)?,
+                more: f.number(5)? == 1,
+                called: f.number(6)?,
+                waiting: f.number(7)?,
+                active: f.number(8)?,
+                limit: f.number(9)?,
+                now_ms: f.number(10)?,
+                given_out: f.number(11)?,
+                ceiling: f.number(12)?,
+                registered: f.number(13)?,
+                promoted_total: f.number(14)?,
+            })),
+            -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
+            _ => Ok(Ticked::Lost),
+        }
+    }
+
+    async fn news(&self, concert: ConcertId, most: usize) -> Result<Option<News>, StoreError> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let answer = self.call(&self.scripts.news, concert, Arguments::default().number(most)).await?;
+        let f = Fields::of(&answer)?;
+        if f.number(0)? != 1 {
+            return Ok(None);
+        }
+        let event = |e: Fields<'_>| {
+            let numbers = e.text(3)?.split(',').map(str::parse).collect::<Result<_, _>>();
+            Ok(Event {
+                at_ms: e.number(0)?,
+                counter: e.number(1)?,
+                kind: LogKind::parse(e.text(2)?).ok_or_else(|| odd("an unknown event"))?,
+                numbers: numbers.map_err(|_| odd("an event of no number"))?,
+            })
+        };
+        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)?, id: c.id(2)? });
+        Ok(Some(News {
+            life: f.number(1)?,
+            now_ms: f.number(2)?,
+            active: f.number(3)?,
+            limit: f.number(4)?,
+            newest: (f.number(5)?, f.number(6)?),
+            events: f.list(7)?.groups(0, 4).map(event).collect::<Result<_, StoreError>>()?,
+            calls: f.list(8)?.groups(0, 3).map(call).collect::<Result<_, StoreError>>()?,
+        }))
+    }
+
+    async fn open(&self, concert: ConcertId, life: i64, fans: &[UserId]) -> Result<i64, StoreError> {
+        let answer = self.call(&self.scripts.open, concert, Arguments::default().number(life).fans(fans)).await?;
+        Fields::of(&answer)?.number(0)
+    }
+
+    async fn snapshot(&self, concert: ConcertId, known: i64) -> Result<Option<RawSnapshot>, StoreError> {
+        let arguments = Arguments::default().number(known).number(10_000);
+        let answer = self.call(&self.scripts.snapshot, concert, arguments).await?;
+        let fields = Fields::of(&answer)?;
+        if fields.number(0)? == 1 { snapshot_of(&fields).map(Some) } else { Ok(None) }
+    }
+
+    async fn restore(
+        &self,
+        ticket: &QueueTicket,
+        missed: bool,
+        key: Option<BallotKey>,
+    ) -> Result<Restored, StoreError> {
+        let arguments = Arguments::default()
+            .id(ticket.user_id.0)
+            .number(ticket.number)
+            .id(ticket.id)
+            .text(if missed { "missed" } else { "" })
+            .key(key);
+        let answer = self.call(&self.scripts.restore, ticket.concert_id, arguments).await?;
+        let fields = Fields::of(&answer)?;
+        match fields.number(0)? {
+            1 | 2 => Ok(Restored::Here(fields.held(ticket.concert_id, ticket.user_id)?)),
+            3 => Ok(Restored::Moved),
+            5 => Ok(Restored::AskLog),
+            0 => Ok(Restored::Left),
+            _ => Ok(Restored::Lost),
+        }
+    }
+
+    async fn forget(&self, concert: ConcertId, life: i64, last: (i64, i64)) -> Result<(), StoreError> {
+        let oldest_to_keep = format!("{}-{}", last.0, last.1 + 1);
+        let arguments = Arguments::default().number(life).text(&oldest_to_keep);
+        self.count(&self.scripts.forget, concert, arguments).await.map(|_| ())
+    }
+
+    async fn raise(&self, concert: ConcertId, life: i64, ceiling: i64) -> Result<(), StoreError> {
+        let arguments = Arguments::default().number(life).number(ceiling);
+        self.count(&self.scripts.raise, concert, arguments).await.map(|_| ())
+    }
+
+    async fn merge(
         &self,
         concert: ConcertId,
-        state: SaleState,
-        policy: &QueuePolicy,
-        version: i32,
-    ) -> Result<Promotion, StoreError> {
-        let millis = |secs: i32| (i64::from(secs) * 1_000).to_string();
-        let arguments = vec![
-            version.to_string(),
-            state.as_str().to_owned(),
-            millis(policy.interval_secs),
-            policy.batch.to_string(),
-            policy.active_limit.to_string(),
-            u8::from(policy.idle_admission).to_string(),
-            millis(policy.active_sliding_secs),
-            millis(policy.active_absolute_secs),
-            policy.waiting_limit.to_string(),
-        ];
-        let answer: Vec<i64> = self.call(Call { script: &self.promote, concert, arguments }).await?;
-        let [due, promoted, expired, more, waiting, active, promoted_total, joined_total, expired_total, left_total] =
-            answer.as_slice()
-        else {
-            return Err(odd("too few numbers"));
-        };
-        Ok(Promotion {
-            due: *due == 1,
-            promoted: *promoted,
-            expired: *expired,
-            more: *more == 1,
-            stats: LineStats {
-                waiting: *waiting,
-                active: *active,
-                promoted_total: *promoted_total,
-                joined_total: *joined_total,
-                expired_total: *expired_total,
-                left_total: *left_total,
-            },
-        })
+        life: i64,
+        policy_ms: (i64, i64),
+        admissions: &[LiveAdmission],
+        departed: &[i64],
+    ) -> Result<(), StoreError> {
+        let mut arguments = Arguments::default()
+            .number(life)
+            .number(policy_ms.0)
+            .number(policy_ms.1)
+            .number(i64::try_from(admissions.len()).unwrap_or(0));
+        for admission in admissions {
+            arguments = arguments
+                .id(admission.user_id.0)
+                .number(admission.number)
+                .id(admission.id)
+                .number(admission.last_end_ms)
+                .number(i32::from(admission.arrived));
+        }
+        for number in departed {
+            arguments = arguments.number(*number);
+        }
+        self.count(&self.scripts.merge, concert, arguments).await.map(|_| ())
     }
 
-    async fn stats(&self, concert: ConcertId) -> Result<LineStats, StoreError> {
-        let answer: Vec<i64> = self.call(Call { script: &self.stats, concert, arguments: vec![] }).await?;
-        let [waiting, active, promoted_total, joined_total, expired_total, left_total] = answer.as_slice() else {
-            return Err(odd("too few numbers"));
-        };
-        Ok(LineStats {
-            waiting: *waiting,
-            active: *active,
-            promoted_total: *promoted_total,
-            joined_total: *joined_total,
-            expired_total: *expired_total,
-            left_total: *left_total,
-        })
+    async fn merge_drawn(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        drawn: &[(i64, UserId, Uuid)],
+    ) -> Result<(), StoreError> {
+        let mut arguments = Arguments::default().number(life);
+        for (number, fan, ballot) in drawn {
+            arguments = arguments.id(fan.0).number(*number).id(*ballot);
+        }
+        self.count(&self.scripts.merge_drawn, concert, arguments).await.map(|_| ())
+    }
+
+    async fn registered(&self, concert: ConcertId) -> Result<i64, StoreError> {
+        let [.., pre, _] = self.keys(concert);
+        let mut command = redis::cmd("ZCARD");
+        command.arg(pre);
+        self.redis.run(&command).await
+    }
+
+    async fn active_fans(&self, concert: ConcertId) -> Result<Vec<UserId>, StoreError> {
+        let [_, _, _, _, _, _, act, ..] = self.keys(concert);
+        let mut command = redis::cmd("ZRANGE");
+        command.arg(act).arg(0).arg(-1);
+        let fans: Vec<Vec<u8>> = self.redis.run(&command).await?;
+        fans.iter().map(|fan| Uuid::from_slice(fan).map(UserId).map_err(|_| odd("a fan that is none"))).collect()
+    }
+
+    async fn prune(&self, concert: ConcertId, life: i64, fans: &[UserId]) -> Result<(), StoreError> {
+        self.count(&self.scripts.prune, concert, Arguments::default().number(life).fans(fans)).await.map(|_| ())
+    }
+
+    async fn begin(&self, concert: ConcertId, life: &NewLife, hold_secs: i32) -> Result<bool, StoreError> {
+        let (drawn, draw_to) = life.draw.map(|(drawn, to)| (drawn.to_string(), to.to_string())).unwrap_or_default();
+        let arguments = Arguments::default()
+            .number(life.life)
+            .number(life.given_out)
+            .number(life.seen)
+            .number(life.ceiling)
+            .number(life.served)
+            .number(millis(hold_secs))
+            .text(&drawn)
+            .text(&draw_to)
+            .text(&format!("{}-{}", life.newest.0, life.newest.1));
+        Ok(self.count(&self.scripts.begin, concert, arguments).await? == 1)
+    }
+
+    async fn draw_next(&self, concert: ConcertId, most: usize, owner: Uuid) -> Result<Drawing, StoreError> {
+        let arguments = Arguments::default().number(i64::try_from(most).unwrap_or(i64::MAX)).id(owner);
+        let answer = self.call(&self.scripts.draw_next, concert, arguments).await?;
+        let f = Fields::of(&answer)?;
+        match f.number(0)? {
+            1 => Ok(Drawing::Next {
+                life: f.number(1)?,
+                after: f.number(2)?,
+                ballots: f
+                    .groups(3, 2)
+                    .map(|pair| Ok((UserId(pair.id(0)?), pair.id(1)?)))
+                    .collect::<Result<_, StoreError>>()?,
+            }),
+            0 => Ok(Drawing::Nothing),
+            -5 => Ok(Drawing::NeedsNumbers(f.number(1)?)),
+            _ => Ok(Drawing::Lost),
+        }
+    }
+
+    async fn draw_place(&self, concert: ConcertId, life: i64, after: i64, fans: &[UserId]) -> Result<i64, StoreError> {
+        let arguments = Arguments::default().number(life).number(after).fans(fans);
+        self.count(&self.scripts.draw_place, concert, arguments).await
     }
 }

@@ -87,7 +87,7 @@ impl SharedRedis {
         &self,
         script: &LuaScript,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[Vec<u8>],
     ) -> Result<T, StoreError> {
         let call = |command: &str, script: &str| {
             let mut call = redis::cmd(command);

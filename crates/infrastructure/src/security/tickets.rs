@@ -2,7 +2,11 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, SigningKey};
-use onsale_application::tickets::{Ticket, TicketSigner};
+use onsale_application::{
+    line::QueueTicket,
+    tickets::{Ticket, TicketSigner},
+};
+use onsale_domain::queue::{hex, place_hash};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -23,20 +27,41 @@ impl Ed25519TicketSigner {
     }
 }
 
+impl Ed25519TicketSigner {
+    /// A compact JWS over these claims.
+    fn sign(&self, claims: &serde_json::Value) -> String {
+        let header = json!({ "alg": "EdDSA", "kid": self.key_id, "typ": "JWT" });
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.key.sign(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+    }
+
+    /// The receipt of a place: its concert, its number, and the hash of its id, which the published log shows when the
+    /// place is admitted. Who sees a receipt cannot use the place.
+    pub fn receipt(&self, ticket: &QueueTicket) -> String {
+        let milliseconds = i64::try_from(ticket.id.as_u64_pair().0 >> 16).unwrap_or(0);
+        self.sign(&json!({
+            "iss": "onsale",
+            "use": "queue-receipt",
+            "concert": ticket.concert_id.0,
+            "number": ticket.number,
+            "place": hex(place_hash(ticket.id)),
+            "ballot": (ticket.number == 0).then_some(ticket.id),
+            "iat": milliseconds / 1_000,
+        }))
+    }
+}
+
 impl TicketSigner for Ed25519TicketSigner {
     fn code(&self, ticket: &Ticket) -> String {
-        let header = json!({ "alg": "EdDSA", "kid": self.key_id, "typ": "JWT" });
-        let claims = json!({
+        self.sign(&json!({
             "iss": "onsale",
             "sub": ticket.id.0,
             "show": ticket.show_id.0,
             "seat": format!("{}-{}-{}", ticket.section, ticket.row, ticket.number),
             "iat": ticket.issued_at.timestamp(),
-        });
-        let signed =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = self.key.sign(signed.as_bytes());
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+        }))
     }
 
     fn public_keys(&self) -> String {

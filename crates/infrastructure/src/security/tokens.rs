@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use onsale_application::{
     accounts::{Identity, Tokens},
-    line::{QueueTicket, QueueTokens},
+    line::{QueueTicket, QueueTokens, Receipts},
 };
 use onsale_domain::{
     account::Role,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::derive_key;
+use super::{derive_key, tickets::Ed25519TicketSigner};
 
 const ISSUER: &str = "onsale";
 const AUDIENCE: &str = "onsale-api";
@@ -108,10 +108,11 @@ impl Tokens for SignedTokens {
 
 /// Queue tokens: a fixed layout under HMAC-SHA-256, base64url.
 ///
-/// Bytes: 0 version (1); 1 key id; 2..18 concert; 18..34 fan; 34..42 number; 42..50 epoch; 50..66 id; 66..98 MAC over
+/// Bytes: 0 version (1); 1 key id; 2..18 concert; 18..34 fan; 34..42 number; 42..50 life; 50..66 id; 66..98 MAC over
 /// all before.
 pub struct SignedQueueTokens {
     mac: Hmac<Sha256>,
+    receipts: Ed25519TicketSigner,
 }
 
 const VERSION: u8 = 1;
@@ -120,11 +121,11 @@ const BODY: usize = 66;
 const WHOLE: usize = BODY + 32;
 
 impl SignedQueueTokens {
-    /// Tokens under a key derived from `secret`.
-    pub fn new(secret: &[u8]) -> Result<Self, onsale_application::error::StoreError> {
+    /// Tokens under a key derived from `secret`; receipts under the key that signs tickets.
+    pub fn new(secret: &[u8], receipt_seed: &[u8; 32]) -> Result<Self, onsale_application::error::StoreError> {
         let mac = Hmac::new_from_slice(&derive_key(secret, "queue token"))
             .map_err(|error| onsale_application::error::StoreError::Broken(error.into()))?;
-        Ok(Self { mac })
+        Ok(Self { mac, receipts: Ed25519TicketSigner::new(receipt_seed) })
     }
 }
 
@@ -134,7 +135,7 @@ fn body_of(ticket: &QueueTicket) -> Vec<u8> {
     body.extend(ticket.concert_id.0.as_bytes());
     body.extend(ticket.user_id.0.as_bytes());
     body.extend(ticket.number.to_be_bytes());
-    body.extend(ticket.epoch.to_be_bytes());
+    body.extend(ticket.life.to_be_bytes());
     body.extend(ticket.id.as_bytes());
     body
 }
@@ -169,13 +170,19 @@ impl QueueTokens for SignedQueueTokens {
             concert_id: ConcertId(Uuid::from_bytes(take(&mut body)?)),
             user_id: UserId(Uuid::from_bytes(take(&mut body)?)),
             number: i64::from_be_bytes(take(&mut body)?),
-            epoch: i64::from_be_bytes(take(&mut body)?),
+            life: i64::from_be_bytes(take(&mut body)?),
             id: Uuid::from_bytes(take(&mut body)?),
         })
     }
 
     fn jitter(&self) -> f64 {
         rand::random::<f64>()
+    }
+}
+
+impl Receipts for SignedQueueTokens {
+    fn receipt(&self, ticket: &QueueTicket) -> String {
+        self.receipts.receipt(ticket)
     }
 }
 
@@ -188,14 +195,14 @@ mod tests {
             concert_id: ConcertId(Uuid::from_u128(1)),
             user_id: UserId(Uuid::from_u128(2)),
             number: 41_200,
-            epoch: 1_790_000_000_000,
+            life: 7,
             id: Uuid::from_u128(3),
         }
     }
 
     #[test]
     fn a_queue_token_says_what_was_signed_and_nothing_else_is_believed() {
-        let tokens = SignedQueueTokens::new(&[7; 32]).expect("a key");
+        let tokens = SignedQueueTokens::new(&[7; 32], &[9; 32]).expect("a key");
         let text = tokens.sign_queue(&ticket());
         assert_eq!(tokens.verify_queue(&text), Some(ticket()));
         for index in 0..text.len() {
@@ -209,7 +216,7 @@ mod tests {
         }
         assert_eq!(tokens.verify_queue(&format!("{text}AAAA")), None);
         assert_eq!(tokens.verify_queue(&"A".repeat(10_000)), None);
-        let others = SignedQueueTokens::new(&[8; 32]).expect("a key");
+        let others = SignedQueueTokens::new(&[8; 32], &[9; 32]).expect("a key");
         assert_eq!(others.verify_queue(&text), None);
     }
 

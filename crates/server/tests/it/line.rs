@@ -9,13 +9,15 @@ use std::{
 };
 
 use deadpool_redis::redis;
-use onsale_application::line::{LineStore, Place};
+use onsale_application::{
+    catalogue::Concert,
+    line::{End, Found, Held, Joined, LineStats, LineStore, Tended, Whereabouts},
+};
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::QueuePolicy,
 };
-use onsale_test_support::World;
+use onsale_test_support::{App, World};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -32,6 +34,66 @@ async fn redis(world: &World) -> redis::aio::MultiplexedConnection {
 
 fn concert_id(text: &str) -> ConcertId {
     ConcertId(Uuid::parse_str(text).unwrap())
+}
+
+fn raw(fan: &str) -> Vec<u8> {
+    Uuid::parse_str(fan).unwrap().as_bytes().to_vec()
+}
+
+/// Keys of a line by their name.
+fn key(app: &App, concert: ConcertId, name: &str) -> String {
+    app.instance.lines.keys(concert).into_iter().find(|key| key.ends_with(&format!(":{name}"))).unwrap()
+}
+
+/// A line below the HTTP edge.
+struct Lane<'a> {
+    app: &'a App,
+    concert: Concert,
+    redis: redis::aio::MultiplexedConnection,
+}
+
+impl<'a> Lane<'a> {
+    async fn new(world: &World, app: &'a App, policy: Value) -> Self {
+        let sale = app.sale_with(1, 100, policy).await;
+        let concert = app.instance.api.facades.catalogue.concert_uncached(concert_id(&sale.concert)).await.unwrap();
+        Self { app, concert, redis: redis(world).await }
+    }
+
+    async fn join(&self, user: UserId) -> (bool, Held) {
+        let joined = self.app.instance.lines.join(self.concert.id, user, Uuid::now_v7(), None, None).await.unwrap();
+        let Joined::Placed(new, held) = joined else { panic!("{joined:?}") };
+        (new, held)
+    }
+
+    async fn place(&self, user: UserId) -> Held {
+        let found = self.app.instance.lines.place(self.concert.id, user, None).await.unwrap();
+        let Found::Here(held) = found else { panic!("{found:?}") };
+        held
+    }
+
+    async fn leave(&self, user: UserId) -> bool {
+        self.app.instance.lines.leave(self.concert.id, user, End::Left).await.unwrap()
+    }
+
+    /// Time passes: the next promotion is due.
+    async fn due(&mut self) {
+        let st = key(self.app, self.concert.id, "st");
+        let _: () = redis::cmd("HSET").arg(st).arg("next_at").arg(1).query_async(&mut self.redis).await.unwrap();
+    }
+
+    async fn tick(&self) -> Tended {
+        self.app.instance.keeper.tick(&self.concert).await.unwrap()
+    }
+
+    /// The settings as an operator would have changed them.
+    fn edit(&mut self, change: impl FnOnce(&mut Concert)) {
+        change(&mut self.concert);
+        self.concert.version += 1;
+    }
+
+    async fn stats(&self) -> LineStats {
+        self.app.instance.keeper.snapshots.renewed(self.concert.id).await.unwrap().unwrap().stats
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,10 +174,11 @@ async fn never_again_8_each_active_token_expires_by_itself_and_is_not_replayed()
     for fan in &mut fans {
         assert_eq!(app.join(fan, &sale).await["state"], "active");
     }
-    let keys = app.instance.lines.keys(concert_id(&sale.concert));
+    let act = key(&app, concert_id(&sale.concert), "act");
     let mut redis = redis(&world).await;
-    let _: () = redis::cmd("ZADD").arg(&keys[4]).arg(1).arg(&fans[0].user_id).query_async(&mut redis).await.unwrap();
     let seats = format!("shows/{}/seats", sale.show);
+    fans[0].get(&seats).await.expect(200);
+    let _: () = redis::cmd("ZADD").arg(act).arg(1).arg(raw(&fans[0].user_id)).query_async(&mut redis).await.unwrap();
     fans[0].get(&seats).await.expect_problem(403, "queue_token_expired");
     fans[1].get(&seats).await.expect(200);
     let me = format!("concerts/{}/queue/tokens/me", sale.concert);
@@ -135,26 +198,30 @@ async fn using_a_token_renews_it_but_never_beyond_its_absolute_end() {
     let sale = app.sale(2, 100).await;
     let mut fan = app.fans(1, 0).await.remove(0);
     app.join(&mut fan, &sale).await;
-    let keys = app.instance.lines.keys(concert_id(&sale.concert));
+    let concert = concert_id(&sale.concert);
+    let (act, last) = (key(&app, concert, "act"), key(&app, concert, "last"));
     let mut redis = redis(&world).await;
     let (secs, _): (i64, i64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     let set = async |redis: &mut redis::aio::MultiplexedConnection, key: &str, in_secs: i64| {
         let at = (secs + in_secs) * 1000;
-        let _: () = redis::cmd("ZADD").arg(key).arg(at).arg(&fan.user_id).query_async(redis).await.unwrap();
+        let _: () = redis::cmd("ZADD").arg(key).arg(at).arg(raw(&fan.user_id)).query_async(redis).await.unwrap();
     };
     let ends = async |redis: &mut redis::aio::MultiplexedConnection| -> i64 {
-        let score: f64 = redis::cmd("ZSCORE").arg(&keys[4]).arg(&fan.user_id).query_async(redis).await.unwrap();
+        let score: f64 = redis::cmd("ZSCORE").arg(&act).arg(raw(&fan.user_id)).query_async(redis).await.unwrap();
         score as i64 / 1000 - secs
     };
     let seats = format!("shows/{}/seats", sale.show);
-    set(&mut redis, &keys[4], 200).await;
+    assert!(ends(&mut redis).await <= 61, "the claim window");
+    fan.get(&seats).await.expect(200);
+    assert!(ends(&mut redis).await >= 299, "claimed");
+    set(&mut redis, &act, 200).await;
     fan.get(&seats).await.expect(200);
     assert_eq!(ends(&mut redis).await, 200, "more than half is left");
-    set(&mut redis, &keys[4], 100).await;
+    set(&mut redis, &act, 100).await;
     fan.get(&seats).await.expect(200);
     assert!(ends(&mut redis).await >= 299, "renewed");
-    set(&mut redis, &keys[4], 60).await;
-    set(&mut redis, &keys[5], 90).await;
+    set(&mut redis, &act, 60).await;
+    set(&mut redis, &last, 90).await;
     fan.get(&seats).await.expect(200);
     assert_eq!(ends(&mut redis).await, 90, "not beyond the absolute end");
     app.stop().await;
@@ -183,48 +250,44 @@ async fn nobody_waits_in_an_empty_line_while_there_is_room_and_the_limit_holds()
 async fn promotion_takes_the_oldest_by_interval_batch_and_limit() {
     let world = World::new().await;
     let app = world.app().await;
-    let lines = &app.instance.lines;
-    let concert = ConcertId(Uuid::new_v4());
+    let mut lane = Lane::new(&world, &app, policy(60, 3, 5, false)).await;
     let users: Vec<UserId> = (0..10).map(|_| UserId(Uuid::new_v4())).collect();
-    let settings =
-        QueuePolicy { interval_secs: 60, batch: 3, active_limit: 5, idle_admission: false, ..QueuePolicy::default() };
-    let promote =
-        async |state, settings: &QueuePolicy, version| lines.promote(concert, state, settings, version).await.unwrap();
-    promote(SaleState::Paused, &settings, 1).await;
+    lane.edit(|concert| concert.sale_state = SaleState::Paused);
+    lane.tick().await;
     for user in &users {
-        lines.join(concert, *user, Uuid::new_v4()).await.unwrap();
+        lane.join(*user).await;
     }
-    assert_eq!(promote(SaleState::Paused, &settings, 1).await.promoted, 0, "paused");
-    assert_eq!(promote(SaleState::OnSale, &settings, 2).await.promoted, 3, "a batch");
-    assert_eq!(promote(SaleState::OnSale, &settings, 2).await.promoted, 0, "the interval is not over");
-    // Time passes: the test moves the beat.
-    let keys = lines.keys(concert);
-    let mut redis = redis(&world).await;
-    let mut due = async || -> () {
-        redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap()
-    };
-    due().await;
-    let second = promote(SaleState::OnSale, &settings, 2).await;
-    assert_eq!((second.promoted, second.stats.active, second.stats.waiting), (2, 5, 5), "the limit");
+    lane.due().await;
+    assert_eq!(lane.tick().await.promoted, 0, "paused");
+    lane.edit(|concert| concert.sale_state = SaleState::OnSale);
+    assert_eq!(lane.tick().await.promoted, 3, "a batch");
+    assert_eq!(lane.tick().await.promoted, 0, "the interval is not over");
+    lane.due().await;
+    let second = lane.tick().await;
+    assert_eq!((second.promoted, second.last.active, second.last.waiting), (2, 5, 5), "the limit");
+    let snapshot = app.instance.keeper.snapshots.renewed(lane.concert.id).await.unwrap().unwrap();
     for (index, user) in users.iter().enumerate() {
-        let standing = lines.place(concert, *user).await.unwrap().unwrap();
-        match standing.place {
-            Place::Active { .. } => assert!(index < 5, "{index} was promoted out of turn"),
-            Place::Waiting { position, .. } => assert_eq!(position, index as i64 - 4),
+        let held = lane.place(*user).await;
+        match held.at {
+            Whereabouts::Active { .. } => assert!(index < 5, "{index} was promoted out of turn"),
+            _ => assert_eq!(snapshot.position(held.ticket.number), index as i64 - 4),
         }
     }
-    due().await;
+    lane.due().await;
     // An older setting does not undo a newer one; a lower limit kicks nobody.
-    let lower = QueuePolicy { active_limit: 2, ..settings };
-    let lowered = promote(SaleState::OnSale, &lower, 3).await;
-    assert_eq!((lowered.promoted, lowered.stats.active), (0, 5));
-    due().await;
-    assert_eq!(promote(SaleState::OnSale, &settings, 2).await.promoted, 0, "settings of version 3 stay");
+    let older = lane.concert.clone();
+    lane.edit(|concert| concert.policy.active_limit = 2);
+    let lowered = lane.tick().await;
+    assert_eq!((lowered.promoted, lowered.last.active), (0, 5));
+    lane.due().await;
+    let late = app.instance.keeper.tick(&older).await.unwrap();
+    assert_eq!((late.promoted, late.last.limit), (0, 2), "the newer settings stay");
     for user in &users[..4] {
-        lines.leave(concert, *user).await.unwrap();
+        assert!(lane.leave(*user).await);
     }
-    due().await;
-    assert_eq!(promote(SaleState::Draining, &lower, 4).await.promoted, 1, "draining still promotes");
+    lane.due().await;
+    lane.edit(|concert| concert.sale_state = SaleState::Draining);
+    assert_eq!(lane.tick().await.promoted, 1, "draining still promotes");
     app.stop().await;
     world.close().await;
 }
@@ -233,37 +296,23 @@ async fn promotion_takes_the_oldest_by_interval_batch_and_limit() {
 async fn a_large_batch_is_done_in_bounded_steps_and_no_credit_is_banked() {
     let world = World::new().await;
     let app = world.app().await;
-    let lines = &app.instance.lines;
-    let concert = ConcertId(Uuid::new_v4());
-    let settings = QueuePolicy {
-        interval_secs: 60,
-        batch: 2_500,
-        active_limit: 50_000,
-        idle_admission: false,
-        ..QueuePolicy::default()
-    };
-    // Long idle: the line exists and nobody is in it.
+    let mut lane = Lane::new(&world, &app, policy(60, 2_500, 50_000, false)).await;
+    lane.edit(|concert| concert.policy.waiting_limit = 10_000);
+    // Long idle: the line exists and nobody is in it, though promotions are due.
     for _ in 0..3 {
-        lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
+        lane.due().await;
+        lane.tick().await;
     }
+    let lines = &app.instance.lines;
     at_once((0..4_000).map(|_| {
-        let lines = Arc::clone(lines);
-        async move { lines.join(concert, UserId(Uuid::new_v4()), Uuid::new_v4()).await.unwrap() }
+        let (lines, concert) = (Arc::clone(lines), lane.concert.id);
+        async move { lines.join(concert, UserId(Uuid::new_v4()), Uuid::now_v7(), None, None).await.unwrap() }
     }))
     .await;
-    let keys = lines.keys(concert);
-    let mut redis = redis(&world).await;
-    let _: () = redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
-    let mut steps = vec![];
-    loop {
-        let step = lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
-        steps.push(step.promoted);
-        if !step.more {
-            break;
-        }
-    }
-    assert_eq!(steps, [1_000, 1_000, 500]);
-    assert_eq!(lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap().promoted, 0);
+    assert_eq!(lane.tick().await.promoted, 0, "nothing was banked");
+    lane.due().await;
+    assert_eq!(lane.tick().await.promoted, 2_500);
+    assert_eq!(lane.tick().await.promoted, 0);
     app.stop().await;
     world.close().await;
 }
@@ -274,11 +323,11 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     const LIMIT: i64 = 300;
     let world = World::new().await;
     let apps = [world.app().await, world.app().await, world.app().await];
-    let concert = ConcertId(Uuid::new_v4());
-    let settings =
-        QueuePolicy { interval_secs: 1, batch: 70, active_limit: 300, idle_admission: false, ..QueuePolicy::default() };
-    apps[0].instance.lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
-    let keys = apps[0].instance.lines.keys(concert);
+    let mut lane = Lane::new(&world, &apps[0], policy(1, 70, 300, false)).await;
+    lane.edit(|concert| concert.policy.waiting_limit = 10_000);
+    lane.tick().await;
+    let concert = lane.concert.id;
+    let (act, st) = (key(&apps[0], concert, "act"), key(&apps[0], concert, "st"));
     let (done, url) = (Arc::new(AtomicBool::new(false)), world.redis_url.clone());
     let joiners = (0..20).map(|joiner| {
         let lines = Arc::clone(&apps[joiner % 3].instance.lines);
@@ -286,34 +335,35 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
             let mut numbers = vec![];
             for _ in 0..FANS / 20 {
                 let user = UserId(Uuid::new_v4());
-                let joined = lines.join(concert, user, Uuid::new_v4()).await.unwrap();
-                let onsale_application::line::Joined::Placed(true, standing) = joined else { panic!("{joined:?}") };
-                numbers.push((standing.ticket.number, user));
+                let joined = lines.join(concert, user, Uuid::now_v7(), None, None).await.unwrap();
+                let Joined::Placed(true, held) = joined else { panic!("{joined:?}") };
+                numbers.push((held.ticket.number, user));
             }
             numbers
         }
     });
     let promoters: Vec<_> = (0..20)
         .map(|promoter| {
-            let (lines, done, keys, url) =
-                (Arc::clone(&apps[promoter % 3].instance.lines), Arc::clone(&done), keys.clone(), url.clone());
+            let (keeper, lines) =
+                (Arc::clone(&apps[promoter % 3].instance.keeper), Arc::clone(&apps[promoter % 3].instance.lines));
+            let (concert, done, act, st, url) =
+                (lane.concert.clone(), Arc::clone(&done), act.clone(), st.clone(), url.clone());
             tokio::spawn(async move {
                 let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
                 let mut highest = 0;
                 while !done.load(Ordering::Relaxed) {
                     // The beat is made to be due all the time; batch and limit still hold.
                     let _: () =
-                        redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
-                    let promotion = lines.promote(concert, SaleState::OnSale, &settings, 1).await.unwrap();
-                    assert!(promotion.promoted <= 70);
-                    highest = highest.max(promotion.stats.active);
-                    let active: i64 = redis::cmd("ZCARD").arg(&keys[4]).query_async(&mut redis).await.unwrap();
+                        redis::cmd("HSET").arg(&st).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
+                    let tended = keeper.tick(&concert).await.unwrap();
+                    highest = highest.max(tended.last.active);
+                    let active: i64 = redis::cmd("ZCARD").arg(&act).query_async(&mut redis).await.unwrap();
                     highest = highest.max(active);
-                    // One active fan finishes, the oldest.
-                    let first: Vec<String> =
-                        redis::cmd("ZRANGE").arg(&keys[4]).arg(0).arg(0).query_async(&mut redis).await.unwrap();
-                    if let Some(user) = first.first() {
-                        lines.leave(concert, UserId(Uuid::parse_str(user).unwrap())).await.unwrap();
+                    // Some active fans finish, the oldest.
+                    let first: Vec<Vec<u8>> =
+                        redis::cmd("ZRANGE").arg(&act).arg(0).arg(20).query_async(&mut redis).await.unwrap();
+                    for user in first {
+                        lines.leave(concert.id, UserId(Uuid::from_slice(&user).unwrap()), End::Paid).await.unwrap();
                     }
                 }
                 highest
@@ -324,22 +374,7 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
     let by_number: BTreeMap<i64, UserId> = joined.iter().copied().collect();
     assert_eq!(by_number.len(), FANS, "no two share a number");
     // Until everybody has been promoted.
-    let lines = Arc::clone(&apps[0].instance.lines);
-    while lines.stats(concert).await.unwrap().waiting > 0 {
-        // No inversion at any moment: whoever waits has a higher number than everybody who was promoted.
-        let mut redis = redis(&world).await;
-        let head: Vec<(String, f64)> =
-            redis::cmd("ZRANGE").arg(&keys[3]).arg(0).arg(0).arg("WITHSCORES").query_async(&mut redis).await.unwrap();
-        if let Some((_, number)) = head.first() {
-            let below: i64 = redis::cmd("ZCOUNT")
-                .arg(&keys[3])
-                .arg("-inf")
-                .arg(format!("({number}"))
-                .query_async(&mut redis)
-                .await
-                .unwrap();
-            assert_eq!(below, 0);
-        }
+    while lane.stats().await.promoted_total < FANS as i64 {
         tokio::task::yield_now().await;
     }
     done.store(true, Ordering::Relaxed);
@@ -348,13 +383,22 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
         highest = highest.max(promoter.await.unwrap());
     }
     assert!(highest <= LIMIT, "highest {highest}");
-    let stats = lines.stats(concert).await.unwrap();
+    lane.tick().await;
+    let stats = lane.stats().await;
     assert_eq!(
         (stats.promoted_total, stats.joined_total, stats.waiting),
         (FANS as i64, FANS as i64, 0),
         "nobody lost, nobody twice"
     );
     assert_eq!(stats.left_total + stats.active, FANS as i64);
+    // The log says the same: in order, within the limit, everybody once.
+    let report = apps[0].instance.api.facades.line_records.report(concert).await.unwrap();
+    assert_eq!((report.fairness.admitted, report.fairness.readmitted), (FANS as i64, 0));
+    assert_eq!((report.fairness.inversions, report.fairness.above_limit), (0, 0));
+    assert!(report.fairness.highest_active <= LIMIT);
+    assert_eq!(report.paid, stats.left_total);
+    let log = apps[0].instance.api.facades.line_records.log(concert, 0, 1_000_000).await.unwrap();
+    onsale_domain::queue::check_log(log).unwrap();
     for app in apps {
         app.stop().await;
     }
@@ -374,10 +418,11 @@ async fn schedulers_of_several_instances_promote_one_batch_per_interval() {
     }
     // The beat that began with the sale has been used up on an empty line; the next one is due now.
     let concert = concert_id(&sale.concert);
-    let keys = apps[0].instance.lines.keys(concert);
+    let st = key(&apps[0], concert, "st");
     let mut redis = redis(&world).await;
-    let _: () = redis::cmd("HSET").arg(&keys[1]).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
-    let promoted_by_schedulers = async || apps[0].instance.lines.stats(concert).await.unwrap().promoted_total;
+    let _: () = redis::cmd("HSET").arg(st).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
+    let promoted_by_schedulers =
+        async || apps[0].instance.keeper.snapshots.renewed(concert).await.unwrap().unwrap().stats.promoted_total;
     while promoted_by_schedulers().await < 5 {
         tokio::task::yield_now().await;
     }

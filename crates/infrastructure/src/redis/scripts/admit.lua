@@ -1,26 +1,33 @@
--- Lets an active fan through the gate, and renews the token when less than half of its sliding time is left, never
--- beyond its absolute end.
+-- Lets an active fan through the gate. The first use claims the turn; later ones renew it when less than half of its
+-- sliding time is left, never beyond its last end.
 --
--- KEYS 1 cfg  2 st  3 tok  4 wait  5 act  6 end   (see join.lua)
--- ARGV 1 fan  2 number  3 id  4 epoch
--- Returns {1, ms when the token ends}, {2} still waiting, {0} over or another place.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] .. ':' .. ARGV[3] then return {0} end
-if redis.call('HGET', KEYS[2], 'epoch') ~= ARGV[4] then return {0} end
-local ends = redis.call('ZSCORE', KEYS[5], ARGV[1])
-if ends and tonumber(ends) > now then
-  ends = tonumber(ends)
-  local sliding = tonumber(redis.call('HGET', KEYS[1], 'sliding_ms') or '0')
-  if ends - now < sliding / 2 then
-    local last = tonumber(redis.call('ZSCORE', KEYS[6], ARGV[1]) or '0')
-    local renewed = math.min(now + sliding, last)
-    if renewed > ends then
-      ends = renewed
-      redis.call('ZADD', KEYS[5], 'XX', string.format('%.0f', ends), ARGV[1])
-    end
-  end
-  return {1, string.format('%.0f', ends)}
+-- ARGV 1 fan  2 id and  3 number that the fan shows
+-- Returns {1, ms when the token ends}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
+--   {-3} no life.
+local fan = ARGV[1]
+local life = redis.call('HGET', st, 'life')
+if not life then return {-3} end
+local place = redis.call('HGET', tok, fan)
+if not place then return {0, life} end
+local number, id = number_and_id(place)
+if id ~= ARGV[2] then
+  if number == ARGV[3] and whereabouts(fan, number) then return {3, life} end
+  return {0, life}
 end
-if redis.call('ZSCORE', KEYS[4], ARGV[1]) then return {2} end
-return {0}
+local kind, ends = arrive(fan, number)
+if not kind then return {0, life} end
+if kind ~= 'a' then return {2} end
+local c = redis.call('HMGET', cfg, 'sliding_ms', 'absolute_ms')
+local final = redis.call('ZSCORE', last, fan)
+local until_ = num(ends)
+if not final then
+  final = now + num(c[2])
+  until_ = math.min(now + num(c[1]), final)
+  redis.call('ZADD', last, text(final), fan)
+  redis.call('ZADD', act, 'XX', text(until_), fan)
+  record('arrived', number)
+elseif until_ - now < num(c[1]) / 2 then
+  until_ = math.max(until_, math.min(now + num(c[1]), num(final)))
+  redis.call('ZADD', act, 'XX', text(until_), fan)
+end
+return {1, text(until_)}

@@ -1,17 +1,33 @@
--- Ends a fan's place, waiting or active; an active one frees its slot at once.
+-- Ends a fan's place, wherever it is; an active one frees its slot at once.
 --
--- KEYS 1 cfg  2 st  3 tok  4 wait  5 act  6 end   (see join.lua)
--- ARGV 1 fan
+-- ARGV 1 fan  2 'left' | 'paid'
 -- Returns 1 when there was a live place, else 0.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-if redis.call('HDEL', KEYS[3], ARGV[1]) == 0 then return 0 end
-local live = redis.call('ZREM', KEYS[4], ARGV[1])
-local ends = redis.call('ZSCORE', KEYS[5], ARGV[1])
-if ends then
-  redis.call('ZREM', KEYS[5], ARGV[1])
-  redis.call('ZREM', KEYS[6], ARGV[1])
-  if tonumber(ends) > now then live = 1 end
+local fan = ARGV[1]
+local place = redis.call('HGET', tok, fan)
+if not place then return 0 end
+local number = number_and_id(place)
+local kind = whereabouts(fan, number)
+if not kind then
+  bury(fan, number)
+  return 0
 end
-if live == 1 then redis.call('HINCRBY', KEYS[2], 'left', 1) end
-return live
+redis.call('HDEL', tok, fan)
+redis.call('ZREM', act, fan)
+redis.call('ZREM', last, fan)
+redis.call('ZREM', lapsed, fan)
+redis.call('HINCRBY', st, 'left', 1)
+if kind == 'p' then
+  redis.call('ZREM', pre, fan)
+  return 1
+end
+redis.call('SETBIT', left, number, 1)
+if kind == 'w' then
+  redis.call('ZREM', wait, fan)
+  redis.call('RPUSH', gone, number)
+  record('departed', number)
+else
+  redis.call('ZREM', back, fan)
+  redis.call('ZREM', call, fan)
+  record(ARGV[2], number)
+end
+return 1

@@ -1,80 +1,157 @@
--- Applies settings, sweeps active tokens that ended, and when the interval is over promotes the oldest waiting fans:
--- at most a batch, never beyond the limit. One atomic step, so any number of schedulers may call it at any time; a
--- call before the interval is over promotes nobody. Work per call is bounded: 1,000 swept, 1,000 promoted; what is
+-- One tick of a line: applies settings, sweeps turns that lapsed or ended, and when the interval is over calls the
+-- oldest waiting fans: at most a batch, never beyond the limit. One atomic step, so any number of schedulers may call it
+-- at any time; a call before the interval is over calls nobody. Work per call is bounded: 500 swept, 500 called; what is
 -- left of a batch is done by the next call.
 --
--- KEYS 1 cfg  2 st  3 tok  4 wait  5 act  6 end   (see join.lua)
--- ARGV 1 version  2 state  3 interval_ms  4 batch  5 limit  6 idle  7 sliding_ms  8 absolute_ms  9 waiting_limit
--- Returns {due, promoted, expired, more, waiting, active, promoted in all, joined in all, expired in all, left in all}
-local CHUNK, MOST = 500, 1000
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local now_text = string.format('%.0f', now)
+-- Who is called is not active yet: the caller reads news.lua, writes the admissions to the database and then runs
+-- open.lua. Called fans count against the limit meanwhile, and news.lua gives them to every caller until they are open, so
+-- nobody is lost when the caller dies in between.
+--
+-- ARGV 1 version  2 state  3 interval_ms  4 batch  5 limit  6 idle  7 sliding_ms  8 absolute_ms  9 claim_ms
+--      10 return_ms  11 hold_ms  12 waiting_limit  13 message  14 sold '1' | '0' | '' unknown  15 fans to admit now
+--      16 most fans ever seen in the pre-queue
+-- Returns {status, life, due, expired, lapsed, more, called, waiting, active with called, limit, now, highest number
+--   given out, highest that may be, in the pre-queue, promoted since the line exists}. Status 1; or {-3} no life,
+--   {-4} another server, {-5, n} n more numbers are needed.
+local MOST = 500
+local s = redis.call('HMGET', st, 'run', 'life', 'seq', 'ceil')
+if not s[2] then return {-3} end
+if not same_server(s[1]) then return {-4} end
 
-if tonumber(ARGV[1]) > tonumber(redis.call('HGET', KEYS[1], 'version') or '-1') then
-  redis.call('HSET', KEYS[1], 'version', ARGV[1], 'state', ARGV[2], 'interval_ms', ARGV[3], 'batch', ARGV[4],
-    'limit', ARGV[5], 'idle', ARGV[6], 'sliding_ms', ARGV[7], 'absolute_ms', ARGV[8], 'waiting_limit', ARGV[9])
+local was = redis.call('HMGET', cfg, 'version', 'state')
+if num(ARGV[1]) > tonumber(was[1] or '-1') then
+  if was[2] == 'pre_queue' and ARGV[2] ~= 'pre_queue' and ARGV[2] ~= 'closed' then
+    -- The line opens: the registered fans get the next numbers, in the order of their ballots; later ones stand behind.
+    local registered = math.max(redis.call('ZCARD', pre), num(ARGV[16]))
+    if num(s[3]) + registered > num(s[4]) then return {-5, registered} end
+    if registered > 0 then
+      redis.call('HSET', st, 'draw_next', s[3], 'draw_to', text(num(s[3]) + registered),
+        'seq', text(num(s[3]) + registered))
+    end
+  end
+  redis.call('HSET', cfg, 'version', ARGV[1], 'state', ARGV[2], 'interval_ms', ARGV[3], 'batch', ARGV[4],
+    'limit', ARGV[5], 'idle', ARGV[6], 'sliding_ms', ARGV[7], 'absolute_ms', ARGV[8], 'claim_ms', ARGV[9],
+    'return_ms', ARGV[10], 'hold_ms', ARGV[11], 'waiting_limit', ARGV[12], 'message', ARGV[13])
   -- A shorter interval takes effect now.
-  local next_at = tonumber(redis.call('HGET', KEYS[2], 'next_at') or now_text)
-  redis.call('HSET', KEYS[2], 'next_at', string.format('%.0f', math.min(next_at, now + tonumber(ARGV[3]))))
+  local next_at = num(redis.call('HGET', st, 'next_at') or text(now))
+  redis.call('HSET', st, 'next_at', text(math.min(next_at, now + num(ARGV[3]))))
 end
-redis.call('HSETNX', KEYS[2], 'epoch', now_text)
-local c = redis.call('HMGET', KEYS[1], 'state', 'interval_ms', 'batch', 'limit', 'sliding_ms', 'absolute_ms')
-local s = redis.call('HMGET', KEYS[2], 'next_at', 'clock', 'quota')
+if ARGV[14] ~= '' then redis.call('HSET', cfg, 'sold', ARGV[14]) end
+local c = redis.call('HMGET', cfg, 'state', 'interval_ms', 'batch', 'limit', 'return_ms', 'sold')
+s = redis.call('HMGET', st, 'next_at', 'clock', 'quota', 'owed', 'hold_until', 'jump_from', 'jump_to', 'top', 'served',
+  'gone_base', 'life')
 
-local ended = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', now_text, 'LIMIT', 0, MOST)
-for i = 1, #ended, CHUNK do
-  local last = math.min(i + CHUNK - 1, #ended)
-  redis.call('ZREM', KEYS[5], unpack(ended, i, last))
-  redis.call('ZREM', KEYS[6], unpack(ended, i, last))
-  redis.call('HDEL', KEYS[3], unpack(ended, i, last))
+-- Turns that ran out: used ones expire, unused ones lapse.
+local over = redis.call('ZRANGEBYSCORE', act, '-inf', text(now), 'LIMIT', 0, MOST)
+local expired, skipped, numbers_expired, numbers_lapsed, lapses = {}, {}, {}, {}, {}
+if #over > 0 then
+  local used, places = redis.call('ZMSCORE', last, unpack(over)), redis.call('HMGET', tok, unpack(over))
+  for i = 1, #over do
+    local number = places[i] and number_and_id(places[i])
+    if used[i] or not number then
+      expired[#expired + 1] = over[i]
+      numbers_expired[#numbers_expired + 1] = number
+    else
+      skipped[#skipped + 1] = over[i]
+      numbers_lapsed[#numbers_lapsed + 1] = number
+      lapses[#lapses + 1] = text(now + num(c[5]))
+      lapses[#lapses + 1] = over[i]
+    end
+  end
+  redis.call('ZREM', act, unpack(over))
+  if #expired > 0 then
+    redis.call('ZREM', last, unpack(expired))
+    redis.call('HDEL', tok, unpack(expired))
+    redis.call('HINCRBY', st, 'expired', #expired)
+    record('expired', table.concat(numbers_expired, ','))
+  end
+  if #skipped > 0 then
+    redis.call('ZADD', lapsed, unpack(lapses))
+    redis.call('HINCRBY', st, 'lapsed', #skipped)
+    record('lapsed', table.concat(numbers_lapsed, ','))
+  end
 end
-if #ended > 0 then redis.call('HINCRBY', KEYS[2], 'expired', #ended) end
+local late = redis.call('ZRANGEBYSCORE', lapsed, '-inf', text(now), 'LIMIT', 0, MOST)
+if #late > 0 then
+  local places, numbers = redis.call('HMGET', tok, unpack(late)), {}
+  for i = 1, #late do numbers[#numbers + 1] = places[i] and number_and_id(places[i]) end
+  redis.call('ZREM', lapsed, unpack(late))
+  redis.call('HDEL', tok, unpack(late))
+  if #numbers > 0 then record('forfeited', table.concat(numbers, ',')) end
+end
 
--- A clock that went back promotes nobody until it has caught up.
-local clock_is_right = now >= tonumber(s[2] or '0')
-local moves = c[1] == 'on_sale' or c[1] == 'draining'
-local due, quota = 0, 0
-local active = redis.call('ZCOUNT', KEYS[5], '(' .. now_text, '+inf')
+-- After a loss: once the hold is over, numbers above the highest that came back were never given out.
+local holding = now < num(s[5])
+if s[7] and not holding then
+  local from = math.max(num(s[6]), num(s[8])) + 1
+  if from <= num(s[7]) then redis.call('RPUSH', gone, text(from) .. '-' .. s[7]) end
+  redis.call('HDEL', st, 'jump_from', 'jump_to', 'top')
+end
+
+-- A clock that went back calls nobody until it has caught up.
+local clock_is_right = now >= num(s[2])
+local moves = (c[1] == 'on_sale' or c[1] == 'draining') and c[6] ~= '1' and not holding
+  and redis.call('ZCARD', pre) == 0
+local returned, waiting, calling = redis.call('ZCARD', back), redis.call('ZCARD', wait), redis.call('ZCARD', call)
+local active = redis.call('ZCOUNT', act, '(' .. text(now), '+inf')
+local room = math.max(0, num(c[4]) - active - calling)
+local due, quota, owed = 0, num(s[3]), num(s[4]) + #skipped
 if clock_is_right and moves then
-  local room = math.max(0, tonumber(c[4]) - active)
-  local next_at = tonumber(s[1] or '0')
+  local next_at = num(s[1])
   if now >= next_at then
-    due = 1
-    quota = math.min(tonumber(c[3]), room, redis.call('ZCARD', KEYS[4]))
+    due, quota = 1, num(c[3])
     -- Keep the beat while calls are on time; after a gap start anew, so that no credit is banked.
-    next_at = next_at + tonumber(c[2])
-    if next_at <= now then next_at = now + tonumber(c[2]) end
-    redis.call('HSET', KEYS[2], 'next_at', string.format('%.0f', next_at))
-  else
-    quota = math.min(tonumber(s[3] or '0'), room)
+    next_at = next_at + num(c[2])
+    if next_at <= now then next_at = now + num(c[2]) end
+    redis.call('HSET', st, 'next_at', text(next_at))
   end
+  -- Turns that lapsed go to the next at once. Who comes back is beyond the batch: the turn was made up for.
+  quota = quota + owed + returned
+else
+  quota = 0
+end
+if clock_is_right and not holding and num(ARGV[15]) > 0 and (moves or c[1] == 'paused') then
+  quota = quota + num(ARGV[15])
+end
+quota = math.min(quota, room, returned + waiting)
+
+-- When more turns have run out than were swept, the next call goes on, so that all of them are in the log before their
+-- slots are used.
+local n = #over == MOST and 0 or math.min(quota, MOST - math.min(calling, MOST))
+if n > 0 then
+  local first = redis.call('ZPOPMIN', back, n)
+  local rest = n - #first / 2
+  local popped = rest > 0 and redis.call('ZPOPMIN', wait, rest) or {}
+  local called = {}
+  for i = 1, #first, 2 do
+    called[#called + 1] = first[i + 1]
+    called[#called + 1] = first[i]
+  end
+  for i = 1, #popped, 2 do
+    called[#called + 1] = popped[i + 1]
+    called[#called + 1] = popped[i]
+  end
+  redis.call('ZADD', call, unpack(called))
+  if #popped > 0 and num(popped[#popped]) > num(s[9]) then
+    s[9] = popped[#popped]
+    redis.call('HSET', st, 'served', s[9])
+  end
+end
+if clock_is_right then
+  redis.call('HSET', st, 'quota', text(math.max(0, quota - n)), 'owed', '0', 'clock', text(now))
 end
 
-local promoted = 0
-local ends = string.format('%.0f', now + math.min(tonumber(c[5]), tonumber(c[6])))
-local last_end = string.format('%.0f', now + tonumber(c[6]))
-while promoted < math.min(quota, MOST) do
-  local popped = redis.call('ZPOPMIN', KEYS[4], math.min(math.min(quota, MOST) - promoted, CHUNK))
-  if #popped == 0 then break end
-  local sliding, absolute = {}, {}
-  for i = 1, #popped, 2 do
-    sliding[#sliding + 1] = ends
-    sliding[#sliding + 1] = popped[i]
-    absolute[#absolute + 1] = last_end
-    absolute[#absolute + 1] = popped[i]
-    promoted = promoted + 1
-  end
-  redis.call('ZADD', KEYS[5], unpack(sliding))
-  redis.call('ZADD', KEYS[6], unpack(absolute))
+-- What snapshots need no longer: numbers that have been passed.
+local base = num(s[10])
+for _ = 1, 100 do
+  local entry = redis.call('LINDEX', gone, 0)
+  local number = entry and tonumber(string.match(entry, '(%d+)$'))
+  if not number or number > num(s[9]) then break end
+  redis.call('LPOP', gone)
+  base = base + 1
 end
-local rest = quota - promoted
-local waiting = redis.call('ZCARD', KEYS[4])
-if waiting == 0 then rest = 0 end
-if clock_is_right then
-  redis.call('HSET', KEYS[2], 'quota', string.format('%.0f', rest), 'clock', now_text)
-end
-if promoted > 0 then redis.call('HINCRBY', KEYS[2], 'promoted', promoted) end
-local n = redis.call('HMGET', KEYS[2], 'promoted', 'seq', 'expired', 'left')
-return {due, promoted, #ended, rest > 0 and 1 or 0, waiting, active + promoted, tonumber(n[1] or '0'),
-  tonumber(n[2] or '0'), tonumber(n[3] or '0'), tonumber(n[4] or '0')}
+redis.call('HSET', st, 'gone_base', text(base))
+
+return {1, s[11], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, n, waiting + returned - n,
+  active + calling + n, num(c[4]), text(now), redis.call('HGET', st, 'seq') or '0', redis.call('HGET', st, 'ceil'),
+  redis.call('ZCARD', pre), redis.call('HGET', st, 'promoted') or '0'}

@@ -1,0 +1,571 @@
+//! What fans and operators ask of a line.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use onsale_domain::{
+    concert::SaleState,
+    fault::Faults,
+    ids::{ConcertId, UserId},
+    queue::{self, Eta, Forecast, QueuePolicy, odds},
+};
+use tokio::sync::watch;
+
+use super::{
+    guard::PollGuard,
+    keeper::{Keeper, LineDatabase, Tended},
+    model::{End, Found, Held, Joined, LineStats, QueueTicket, Restored, Snapshot, Whereabouts},
+    ports::{LineJournal, LineStore, QueueTokens, Receipts, Seeds, Verdict},
+    stock::ConcertStock,
+};
+use crate::{
+    audit::{AuditChange, AuditEntry},
+    catalogue::Concert,
+    context::{Clock, Ids},
+    error::StoreError,
+};
+
+/// Where a fan is told to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceState {
+    /// Registered for the opening draw.
+    PreQueue,
+    /// In line.
+    Waiting {
+        /// 1 is the head.
+        position: i64,
+    },
+    /// Past the line until this instant.
+    Active {
+        /// When the token ends if it is not used.
+        expires_at: DateTime<Utc>,
+    },
+}
+
+/// How the line is, for everybody in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineState {
+    /// Stage of the sale.
+    pub state: SaleState,
+    /// What the operators say to everyone.
+    pub message: String,
+    /// Whether nothing is left and nothing can come back.
+    pub sold_out: bool,
+    /// Seconds for which the line recovers from the loss of its store; `None` when all is well.
+    pub recovering_secs: Option<i64>,
+    /// Fans who came back after a lapsed turn and go first; positions do not count them.
+    pub returning: i64,
+    /// Seats, when they have been counted.
+    pub stock: Option<Arc<ConcertStock>>,
+}
+
+/// What a fan in line is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceView {
+    /// The signed token, for the `Queue-Token` header; `None` to who does not show it.
+    pub token: Option<String>,
+    /// Place in the order of joining; 0 until the draw.
+    pub number: i64,
+    /// Where the fan is.
+    pub place: PlaceState,
+    /// The probable wait; `None` when active or when the line stands still.
+    pub eta: Option<Eta>,
+    /// When to ask again.
+    pub poll_after_ms: i64,
+    /// The line.
+    pub line: LineState,
+    /// The chances, in words; `None` when active or when seats have not been counted.
+    pub odds: Option<String>,
+    /// Signed proof of a new place.
+    pub receipt: Option<String>,
+}
+
+/// What everybody is told about a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineView {
+    /// The line.
+    pub line: LineState,
+    /// Numbers.
+    pub stats: LineStats,
+    /// Promotions per minute when the line is full.
+    pub promoted_per_minute: i64,
+    /// SHA-256 of the seed of the opening draw; `None` for a line without a pre-queue.
+    pub draw_commitment: Option<[u8; 32]>,
+}
+
+/// The opening draw, as far as it is public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawView {
+    /// SHA-256 of the seed.
+    pub commitment: [u8; 32],
+    /// The seed, once everybody has been drawn.
+    pub seed: Option<[u8; 32]>,
+    /// Number of the first ballot.
+    pub first: i64,
+    /// The last number drawn; less than `first` before the draw.
+    pub last: i64,
+}
+
+/// What a follower sees in a new snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// The fan still waits.
+    Waiting(Box<PlaceView>),
+    /// Something else has happened: ask for the place.
+    Ask,
+}
+
+/// Follows one fan's place from snapshot to snapshot.
+pub struct Follower {
+    /// What the fan's token says.
+    pub ticket: QueueTicket,
+    /// The token.
+    pub token: String,
+    /// New snapshots.
+    pub news: watch::Receiver<Option<Arc<Snapshot>>>,
+}
+
+/// Why the line refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// There is no such concert.
+    #[error("there is no such concert")]
+    NoConcert,
+    /// The sale has not started.
+    #[error("the sale is not open yet")]
+    NotOpen,
+    /// The line takes nobody any more.
+    #[error("the line is closed")]
+    Closed,
+    /// Nothing is left and nothing can come back.
+    #[error("the concert is sold out")]
+    SoldOut,
+    /// As many wait as may.
+    #[error("the line is full")]
+    Full,
+    /// The fan has no place.
+    #[error("there is no place of this fan in this line")]
+    NotInLine,
+    /// The queue token is forged, damaged, another fan's or another concert's.
+    #[error("the queue token is not valid here")]
+    TokenInvalid,
+    /// Another device of the same fan took the place over.
+    #[error("another device took the place over")]
+    TokenMoved,
+    /// The fan asks much more often than told to.
+    #[error("come back in {0} ms")]
+    TooEarly(i64),
+    /// The line recovers from the loss of its store.
+    #[error("the line recovers")]
+    Recovering,
+    /// The settings make no sense.
+    #[error(transparent)]
+    Invalid(#[from] Faults),
+    /// A store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a change of the settings would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecasting {
+    /// Fans waiting now.
+    pub waiting: i64,
+    /// Fans active now.
+    pub active: i64,
+    /// The waits.
+    pub forecast: Forecast,
+}
+
+/// The line, as the HTTP edge sees it.
+#[async_trait]
+pub trait Line: Send + Sync {
+    /// Gives the fan a place; `true` when it is a new one. Who has a place and does not show its token takes it over.
+    async fn join(&self, concert: ConcertId, user: UserId, token: Option<&str>)
+    -> Result<(bool, PlaceView), LineError>;
+    /// The fan's place. A token that is shown must be this fan's, this concert's, and the newest of the place.
+    async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError>;
+    /// The same for a follower, who is told rather than asks: never too early.
+    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError>;
+    /// Leaves the line, or ends the turn.
+    async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError>;
+    /// Follows the fan's place.
+    async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError>;
+    /// What a follower sees in a snapshot. Touches no store.
+    fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen;
+    /// What everybody may know.
+    async fn overview(&self, concert: ConcertId) -> Result<LineView, LineError>;
+    /// Makes new settings take effect now rather than at the next tick.
+    async fn apply(&self, concert: &Concert) -> Result<Tended, LineError>;
+    /// Calls `count` fans now, within the limit. Answers how many became active.
+    async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<i64, LineError>;
+    /// What other settings would do to those who wait.
+    async fn forecast(&self, concert: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError>;
+}
+
+/// The line over its keeper.
+pub struct LineFacade<P, L, T, C> {
+    /// Runs the lines.
+    pub keeper: Arc<Keeper<P, L, C>>,
+    /// Signed tokens and receipts.
+    pub tokens: Arc<T>,
+    /// Refuses polls that come much too early.
+    pub guard: PollGuard,
+}
+
+impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> LineFacade<P, L, T, C> {
+    async fn concert(&self, id: ConcertId) -> Result<Concert, LineError> {
+        let now = self.keeper.context.now();
+        let concert = self.keeper.database.concert(id, now).await?.ok_or(LineError::NoConcert)?;
+        if concert.sale_state.is_public() { Ok(concert) } else { Err(LineError::NoConcert) }
+    }
+
+    /// Makes the line live on the store's server.
+    pub(super) async fn revive(&self, id: ConcertId) -> Result<(), StoreError> {
+        match self.open_line(id).await {
+            Ok(()) => Ok(()),
+            Err(LineError::Store(error)) => Err(error),
+            Err(other) => Err(StoreError::Broken(other.to_string().into())),
+        }
+    }
+
+    async fn open_line(&self, id: ConcertId) -> Result<(), LineError> {
+        let concert = self.concert(id).await?;
+        match concert.sale_state {
+            SaleState::Draft => Err(LineError::NoConcert),
+            SaleState::Scheduled => Err(LineError::NotOpen),
+            _ => Ok(self.keeper.revive(&concert).await?),
+        }
+    }
+
+    fn shown(&self, concert: ConcertId, user: UserId, token: &str) -> Result<QueueTicket, LineError> {
+        self.tokens
+            .verify_queue(token)
+            .filter(|ticket| ticket.user_id == user && ticket.concert_id == concert)
+            .ok_or(LineError::TokenInvalid)
+    }
+
+    /// Gives back the place of a token of an earlier life. `None` when there is none any more.
+    pub(super) async fn resume(&self, shown: &QueueTicket) -> Result<Option<Held>, StoreError> {
+        let keeper = &self.keeper;
+        let mut ticket = *shown;
+        let mut key = None;
+        if ticket.number == 0 {
+            match keeper.database.drawn(ticket.concert_id, ticket.id).await? {
+                Some(number) => ticket.number = number,
+                None => key = Some(keeper.seed(ticket.concert_id).await?.key(ticket.id)),
+            }
+        }
+        let mut missed = false;
+        for _ in 0..3 {
+            match keeper.lines.restore(&ticket, missed, key).await? {
+                Restored::Here(held) => {
+                    keeper.snapshots.note_back(ticket.concert_id, held.ticket.life, held.ticket.number);
+                    return Ok(Some(held));
+                }
+                Restored::Left | Restored::Moved => return Ok(None),
+                Restored::AskLog => {
+                    let concert = self.concert(ticket.concert_id).await.map_err(store_error)?;
+                    let return_ms = i64::from(concert.policy.return_secs) * 1_000;
+                    let verdict = keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await?;
+                    if verdict == Verdict::Over {
+                        return Ok(None);
+                    }
+                    missed = true;
+                }
+                Restored::Lost => self.revive(ticket.concert_id).await?,
+            }
+        }
+        Err(StoreError::Unavailable("the line recovers".into()))
+    }
+
+    /// The fan's place by the store; `shown` is the ticket of the token that the fan shows.
+    async fn find(&self, concert: ConcertId, user: UserId, shown: Option<&QueueTicket>) -> Result<Held, LineError> {
+        let mut settled = false;
+        for _ in 0..4 {
+            match self.keeper.lines.place(concert, user, shown).await? {
+                Found::Here(held) if held.at == Whereabouts::Called && !settled => {
+                    settled = true;
+                    self.settle(concert).await;
+                }
+                Found::Here(held) => return Ok(held),
+                Found::Moved { life } | Found::Nowhere { life } if shown.is_some_and(|shown| shown.life < life) => {
+                    let Some(shown) = shown else { break };
+                    let held = self.resume(shown).await?.ok_or(LineError::NotInLine)?;
+                    return if held.ticket.id == shown.id { Ok(held) } else { Err(LineError::TokenMoved) };
+                }
+                Found::Moved { .. } => return Err(LineError::TokenMoved),
+                Found::Nowhere { .. } => return Err(LineError::NotInLine),
+                Found::Lost => self.open_line(concert).await?,
+            }
+        }
+        Err(LineError::Recovering)
+    }
+
+    /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
+    async fn settle(&self, id: ConcertId) {
+        let settled = match self.concert(id).await {
+            Ok(concert) => self.keeper.settle(&concert).await.map_err(LineError::Store),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, concert_id = %id, "called fans become active at the next tick");
+        }
+    }
+
+    fn line_state(snapshot: &Snapshot, stock: Option<Arc<ConcertStock>>) -> LineState {
+        LineState {
+            state: snapshot.state,
+            message: snapshot.message.clone(),
+            sold_out: snapshot.sold_out,
+            recovering_secs: snapshot.recovering_secs(),
+            returning: snapshot.stats.returning,
+            stock,
+        }
+    }
+
+    /// What a waiting fan is told.
+    fn waiting(&self, ticket: &QueueTicket, token: Option<String>, position: i64, snapshot: &Snapshot) -> PlaceView {
+        let estimate = queue::eta(&snapshot.policy, position, snapshot.next_promotion_ms(), snapshot.pace);
+        let moves = snapshot.state.promotes() && !snapshot.sold_out && snapshot.reachable;
+        let poll_after_ms = queue::poll_after_ms(estimate, self.tokens.jitter());
+        self.guard.told(ticket.id, self.keeper.context.monotonic_ms(), poll_after_ms);
+        let stock = snapshot.stock.clone();
+        PlaceView {
+            token,
+            number: ticket.number,
+            place: PlaceState::Waiting { position },
+            eta: moves.then_some(estimate),
+            poll_after_ms,
+            odds: stock.as_ref().map(|stock| odds(&stock.total, position, stock.seats_per_fan)),
+            line: Self::line_state(snapshot, stock),
+            receipt: None,
+        }
+    }
+
+    fn view(&self, held: &Held, token: Option<String>, snapshot: &Snapshot) -> PlaceView {
+        let ticket = &held.ticket;
+        let (place, poll_after_ms) = match held.at {
+            Whereabouts::Waiting => {
+                return self.waiting(ticket, token, snapshot.position(ticket.number), snapshot);
+            }
+            Whereabouts::Called => return self.waiting(ticket, token, 1, snapshot),
+            Whereabouts::Back { ahead } => return self.waiting(ticket, token, ahead + 1, snapshot),
+            Whereabouts::PreQueue => (PlaceState::PreQueue, queue::PRE_QUEUE_POLL_AFTER_MS),
+            Whereabouts::Active { expires_at } => (PlaceState::Active { expires_at }, queue::ACTIVE_POLL_AFTER_MS),
+        };
+        PlaceView {
+            token,
+            number: ticket.number,
+            place,
+            eta: None,
+            poll_after_ms,
+            line: Self::line_state(snapshot, snapshot.stock.clone()),
+            odds: None,
+            receipt: None,
+        }
+    }
+
+    async fn snapshot(&self, concert: ConcertId) -> Result<Arc<Snapshot>, LineError> {
+        for _ in 0..2 {
+            if let Some(snapshot) = self.keeper.snapshots.fresh(concert).await? {
+                return Ok(snapshot);
+            }
+            self.open_line(concert).await?;
+        }
+        Err(LineError::Recovering)
+    }
+}
+
+fn store_error(error: LineError) -> StoreError {
+    match error {
+        LineError::Store(error) => error,
+        other => StoreError::Broken(other.to_string().into()),
+    }
+}
+
+#[async_trait]
+impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> Line
+    for LineFacade<P, L, T, C>
+{
+    async fn join(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        token: Option<&str>,
+    ) -> Result<(bool, PlaceView), LineError> {
+        let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
+        let new = self.keeper.context.new_id();
+        let shown_id = shown.map(|ticket| ticket.id);
+        for _ in 0..5 {
+            let key = self.keeper.known_seed(concert).map(|seed| seed.key(new));
+            match self.keeper.lines.join(concert, user, new, shown_id, key).await? {
+                // A token of an earlier life proves a better place than a new one.
+                Joined::Placed(fresh, held) if shown.is_some_and(|shown| shown.life < held.ticket.life) => {
+                    let Some(shown) = shown else { break };
+                    let back = self.resume(&shown).await?.unwrap_or(held);
+                    let snapshot = self.snapshot(concert).await?;
+                    let token = self.tokens.sign_queue(&back.ticket);
+                    return Ok((fresh && back == held, self.view(&back, Some(token), &snapshot)));
+                }
+                Joined::Placed(fresh, held) => {
+                    let held = if held.at == Whereabouts::Called {
+                        self.settle(concert).await;
+                        self.find(concert, user, Some(&held.ticket)).await.unwrap_or(held)
+                    } else {
+                        held
+                    };
+                    let snapshot = self.snapshot(concert).await?;
+                    let token = self.tokens.sign_queue(&held.ticket);
+                    let mut view = self.view(&held, Some(token), &snapshot);
+                    if fresh {
+                        view.receipt = Some(self.tokens.receipt(&held.ticket));
+                        if let Some(eta) = view.eta {
+                            self.keeper.note_told(concert, held.ticket.number, eta);
+                        }
+                    }
+                    return Ok((fresh, view));
+                }
+                Joined::Full => return Err(LineError::Full),
+                Joined::SoldOut => return Err(LineError::SoldOut),
+                Joined::NotOpen(SaleState::Draft) => return Err(LineError::NoConcert),
+                Joined::NotOpen(SaleState::Scheduled) => return Err(LineError::NotOpen),
+                Joined::NotOpen(_) => return Err(LineError::Closed),
+                Joined::NumbersUsedUp => self.keeper.raise(concert, 0).await?,
+                Joined::NeedsBallotKey => {
+                    self.keeper.seed(concert).await?;
+                }
+                Joined::Lost => self.open_line(concert).await?,
+            }
+        }
+        Err(LineError::Recovering)
+    }
+
+    async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError> {
+        let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
+        if let Some((ticket, token)) = shown.as_ref().zip(token) {
+            if let Some(ms) = self.guard.too_early_ms(ticket.id, self.keeper.context.monotonic_ms()) {
+                return Err(LineError::TooEarly(ms));
+            }
+            let snapshot = self.snapshot(concert).await?;
+            if let Seen::Waiting(view) = self.glance(ticket, token, &snapshot) {
+                return Ok(*view);
+            }
+        }
+        let held = self.find(concert, user, shown.as_ref()).await?;
+        let snapshot = self.snapshot(concert).await?;
+        // A token of an earlier life is good as it is, until the next loss; a new one saves the fan a look-up then.
+        let token = token.map(|_| self.tokens.sign_queue(&held.ticket));
+        Ok(self.view(&held, token, &snapshot))
+    }
+
+    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError> {
+        let shown = self.shown(concert, user, token)?;
+        let held = self.find(concert, user, Some(&shown)).await?;
+        let snapshot = self.snapshot(concert).await?;
+        Ok((held.ticket, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)))
+    }
+
+    async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError> {
+        if let Some(token) = token {
+            let shown = self.shown(concert, user, token)?;
+            self.find(concert, user, Some(&shown)).await?;
+        }
+        if self.keeper.lines.leave(concert, user, End::Left).await? { Ok(()) } else { Err(LineError::NotInLine) }
+    }
+
+    async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError> {
+        // Watch first, so that nothing between the look and the watching is missed.
+        let news = self.keeper.snapshots.watch(concert);
+        let (ticket, view) = self.look(concert, user, token).await?;
+        let token = view.token.clone().unwrap_or_default();
+        Ok((view, Follower { ticket, token, news }))
+    }
+
+    fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {
+        let known = ticket.life == snapshot.life
+            || self.keeper.snapshots.is_back(ticket.concert_id, snapshot.life, ticket.number)
+            // While the store is away nobody's place changes.
+            || !snapshot.reachable;
+        if ticket.number > 0 && known && snapshot.certainly_waits(ticket.number) {
+            let position = snapshot.position(ticket.number);
+            Seen::Waiting(Box::new(self.waiting(ticket, Some(token.to_owned()), position, snapshot)))
+        } else {
+            Seen::Ask
+        }
+    }
+
+    async fn overview(&self, concert_id: ConcertId) -> Result<LineView, LineError> {
+        let concert = self.concert(concert_id).await?;
+        let per_minute = i64::from(concert.policy.batch) * 60 / i64::from(concert.policy.interval_secs.max(1));
+        let draw_commitment = LineJournal::draw(&*self.keeper.database, concert_id).await?.map(|draw| draw.commitment);
+        let snapshot =
+            if concert.sale_state == SaleState::Scheduled { None } else { Some(self.snapshot(concert_id).await?) };
+        let (line, stats) = match snapshot {
+            Some(snapshot) => {
+                let line = Self::line_state(&snapshot, snapshot.stock.clone());
+                (LineState { state: concert.sale_state, message: concert.message, ..line }, snapshot.stats)
+            }
+            None => {
+                let stock = self.keeper.stock.of(concert_id).await;
+                let line = LineState {
+                    state: concert.sale_state,
+                    message: concert.message,
+                    sold_out: false,
+                    recovering_secs: None,
+                    returning: 0,
+                    stock,
+                };
+                (line, LineStats::default())
+            }
+        };
+        Ok(LineView { line, stats, promoted_per_minute: per_minute, draw_commitment })
+    }
+
+    async fn apply(&self, concert: &Concert) -> Result<Tended, LineError> {
+        match concert.sale_state {
+            SaleState::Draft | SaleState::Scheduled => Ok(Tended::default()),
+            state => {
+                if state == SaleState::PreQueue {
+                    // The seed is committed to before anybody registers.
+                    self.keeper.seed(concert.id).await?;
+                }
+                Ok(self.keeper.tick(concert).await?)
+            }
+        }
+    }
+
+    async fn admit(&self, actor: UserId, concert_id: ConcertId, count: i64) -> Result<i64, LineError> {
+        if !(1..=100_000).contains(&count) {
+            return Err(Faults::one("count", "must be 1 to 100000").into());
+        }
+        let concert = self.concert(concert_id).await?;
+        match concert.sale_state {
+            SaleState::Draft | SaleState::Scheduled | SaleState::PreQueue => return Err(LineError::NotOpen),
+            SaleState::Closed => return Err(LineError::Closed),
+            SaleState::OnSale | SaleState::Paused | SaleState::Draining => {}
+        }
+        // Noted first: an action that was done is in the log, whatever happens in between.
+        let changes = vec![AuditChange { what: "count".to_owned(), from: None, to: count.to_string() }];
+        self.keeper
+            .database
+            .note(&AuditEntry { actor, concert: concert_id, action: "admit".to_owned(), changes })
+            .await?;
+        Ok(self.keeper.tend(&concert, count).await?.promoted)
+    }
+
+    async fn forecast(&self, concert_id: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError> {
+        let then = policy.check()?;
+        let concert = self.concert(concert_id).await?;
+        if concert.sale_state == SaleState::Scheduled {
+            let forecast = queue::forecast(&concert.policy, &then, 0, 0, 0, None);
+            return Ok(Forecasting { waiting: 0, active: 0, forecast });
+        }
+        let snapshot = self.snapshot(concert_id).await?;
+        let LineStats { waiting, active, .. } = snapshot.stats;
+        let next_ms = snapshot.next_promotion_ms();
+        let forecast = queue::forecast(&concert.policy, &then, waiting, active, next_ms, snapshot.pace);
+        Ok(Forecasting { waiting, active, forecast })
+    }
+}

@@ -1,0 +1,392 @@
+//! Runs a line: ticks, the admission log, recovery after a loss of the line's store, and the opening draw.
+//!
+//! Any number of processes do this at once, and any of them may die at any moment. The store makes each step atomic; the
+//! database refuses what belongs to an earlier life of the line. So every step may be repeated by anybody.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use onsale_domain::{
+    ids::{ConcertId, UserId},
+    queue::{DrawSeed, Eta, QueuePolicy},
+};
+use uuid::Uuid;
+
+use super::{
+    model::{Promotion, Tick, Ticked},
+    ports::{Ceiling, Drawing, LineJournal, LineStore, Seeds, Told, Written},
+    snapshots::Snapshots,
+    stock::{StockCache, StockQueries},
+};
+use crate::{
+    audit::AuditLog,
+    catalogue::{CatalogueStore, Concert},
+    context::{Clock, Ids},
+    error::StoreError,
+};
+
+/// Numbers by which the recorded ceiling is ahead of what has been given out, at least.
+const LEAD: i64 = 20_000;
+/// Events and calls written to the log at once.
+const BATCH: usize = 1_000;
+/// Admissions, departures or fans sent to the store at once.
+const PART: usize = 500;
+/// Ballots drawn at once.
+const BALLOTS: usize = 2_000;
+/// Milliseconds for which another process is given to finish a recovery.
+const PATIENCE_MS: i64 = 5_000;
+/// Estimates noted per line between two ticks.
+const TOLD: usize = 100;
+
+/// What the line needs of the database.
+pub trait LineDatabase: CatalogueStore + LineJournal + StockQueries + AuditLog {}
+impl<P: CatalogueStore + LineJournal + StockQueries + AuditLog> LineDatabase for P {}
+
+/// What came of one tick of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tended {
+    /// The last call of the promoter.
+    pub last: Promotion,
+    /// Whether the interval was over.
+    pub due: bool,
+    /// Fans made active.
+    pub promoted: i64,
+    /// Turns that lapsed.
+    pub lapsed: i64,
+    /// Tokens that expired.
+    pub expired: i64,
+}
+
+/// What a process remembers of a line between two ticks.
+#[derive(Default)]
+struct Memory {
+    recorded: Ceiling,
+    given_out: i64,
+    draw_finished: bool,
+    stranger_since: Option<i64>,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// One at a time writes news or recovers; others wait, and then find it done.
+    settling: tokio::sync::Mutex<()>,
+    memory: Mutex<Memory>,
+    told: Mutex<Vec<Told>>,
+}
+
+/// Runs lines.
+pub struct Keeper<P, L, C> {
+    /// Concerts, admission logs and seats.
+    pub database: Arc<P>,
+    /// The lines.
+    pub lines: Arc<L>,
+    /// Snapshots of the lines.
+    pub snapshots: Snapshots<P, L, C>,
+    /// Seats.
+    pub stock: Arc<StockCache<P, C>>,
+    /// Time, ids and seeds.
+    pub context: C,
+    /// Tells this process from others that draw.
+    owner: Uuid,
+    lanes: Mutex<HashMap<ConcertId, Arc<Lane>>>,
+    seeds: Mutex<HashMap<ConcertId, DrawSeed>>,
+}
+
+fn whole<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("the line has no life on this server yet".into())
+}
+
+fn millis(secs: i32) -> i64 {
+    i64::from(secs) * 1_000
+}
+
+impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L, C> {
+    /// A keeper of all lines of the store, with snapshots that are used for `fresh_ms`.
+    pub fn new(database: Arc<P>, lines: Arc<L>, context: C, fresh_ms: i64) -> Self {
+        let stock = Arc::new(StockCache::new(Arc::clone(&database), context.clone()));
+        Self {
+            snapshots: Snapshots::new(Arc::clone(&lines), Arc::clone(&stock), context.clone(), fresh_ms),
+            stock,
+            database,
+            lines,
+            owner: context.new_id(),
+            context,
+            lanes: Mutex::default(),
+            seeds: Mutex::default(),
+        }
+    }
+
+    fn lane(&self, concert: ConcertId) -> Arc<Lane> {
+        Arc::clone(whole(&self.lanes).entry(concert).or_default())
+    }
+
+    /// Applies a concert's settings, sweeps, promotes what is due, and draws. To be called every half a second or so, and
+    /// after every edit.
+    pub async fn tick(&self, concert: &Concert) -> Result<Tended, StoreError> {
+        self.tend(concert, 0).await
+    }
+
+    /// The same, and calls `admit` fans more, within the limit.
+    pub async fn tend(&self, concert: &Concert, admit: i64) -> Result<Tended, StoreError> {
+        let lane = self.lane(concert.id);
+        let mut tick = self.settings(concert, &lane, admit).await;
+        let mut tended = Tended::default();
+        let mut troubles = 0;
+        loop {
+            match self.lines.promote(concert.id, &tick).await? {
+                Ticked::Done(promotion) => {
+                    tick.admit = 0;
+                    tended.due |= promotion.due;
+                    tended.lapsed += promotion.lapsed;
+                    tended.expired += promotion.expired;
+                    tended.last = promotion;
+                    self.record_numbers(concert.id, &lane, &promotion).await?;
+                    tended.promoted += self.settle(concert).await?;
+                    if !promotion.more {
+                        break;
+                    }
+                }
+                Ticked::NeedsNumbers(more) => {
+                    self.raise(concert.id, more).await?;
+                    tick.registered = tick.registered.max(more);
+                    troubles += 1;
+                }
+                Ticked::Lost => {
+                    self.revive(concert).await?;
+                    troubles += 1;
+                }
+            }
+            if troubles > 5 {
+                return Err(lost());
+            }
+        }
+        self.draw(concert, &lane, &tended.last).await?;
+        self.flush_told(concert.id, &lane, tended.last.now_ms).await;
+        Ok(tended)
+    }
+
+    async fn settings(&self, concert: &Concert, lane: &Lane, admit: i64) -> Tick {
+        let stock = self.stock.of(concert.id).await;
+        Tick {
+            state: concert.sale_state,
+            policy: concert.policy,
+            message: concert.message.clone(),
+            version: concert.version,
+            sold_out: stock.map(|stock| stock.total.is_sold_out()),
+            admit,
+            registered: whole(&lane.memory).recorded.registered,
+        }
+    }
+
+    /// Writes what happened to the log, and then makes active who is called. Answers how many.
+    pub async fn settle(&self, concert: &Concert) -> Result<i64, StoreError> {
+        let lane = self.lane(concert.id);
+        let _one = lane.settling.lock().await;
+        let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
+        let mut opened = 0;
+        loop {
+            let news = self.lines.news(concert.id, BATCH).await?.ok_or_else(lost)?;
+            if news.events.is_empty() && news.calls.is_empty() {
+                break;
+            }
+            match self.database.write(concert.id, &news, longest_ms).await? {
+                Written::Done => {}
+                Written::Stale => continue,
+                Written::OtherLife => return self.meet_stranger(concert, &lane, opened).await,
+            }
+            whole(&lane.memory).stranger_since = None;
+            if let Some(last) = news.events.last() {
+                self.lines.forget(concert.id, news.life, (last.at_ms, last.counter)).await?;
+            }
+            for calls in news.calls.chunks(PART) {
+                let fans: Vec<UserId> = calls.iter().map(|call| call.user_id).collect();
+                opened += self.lines.open(concert.id, news.life, &fans).await?;
+            }
+            if news.events.len() < BATCH && news.calls.len() < PART {
+                break;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The database knows another life than the store. Mostly somebody is recovering the line just now; when nobody
+    /// finishes, this process does.
+    async fn meet_stranger(&self, concert: &Concert, lane: &Lane, opened: i64) -> Result<i64, StoreError> {
+        let now = self.context.monotonic_ms();
+        let since = *whole(&lane.memory).stranger_since.get_or_insert(now);
+        if now - since > PATIENCE_MS {
+            whole(&lane.memory).stranger_since = None;
+            self.begin_life(concert).await?;
+        }
+        Ok(opened)
+    }
+
+    /// Makes the line live on the store's server, whatever has happened to it.
+    pub async fn revive(&self, concert: &Concert) -> Result<(), StoreError> {
+        let lane = self.lane(concert.id);
+        let one = lane.settling.lock().await;
+        // Somebody may have done it while this waited.
+        if self.lines.news(concert.id, 0).await?.is_none() {
+            self.begin_life(concert).await?;
+        }
+        drop(one);
+        let tick = self.settings(concert, &lane, 0).await;
+        if let Ticked::NeedsNumbers(more) = self.lines.promote(concert.id, &tick).await? {
+            self.raise(concert.id, more).await?;
+        }
+        Ok(())
+    }
+
+    /// A new life: above all numbers that may have been given out, with everybody who is active by the admission log, and
+    /// without those who are not.
+    async fn begin_life(&self, concert: &Concert) -> Result<(), StoreError> {
+        let QueuePolicy { active_sliding_secs, claim_secs, recovery_hold_secs, .. } = concert.policy;
+        let id = concert.id;
+        let life = self.database.begin_life(id, LEAD).await?;
+        if life.given_out > 0 {
+            tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line recovers");
+        }
+        let policy_ms = (millis(active_sliding_secs), millis(claim_secs));
+        let (mut live, mut after) = (HashSet::new(), 0);
+        loop {
+            let part = self.database.live_admissions(id, after, count(PART)).await?;
+            let Some(last) = part.last() else { break };
+            after = last.number;
+            live.extend(part.iter().map(|admission| admission.user_id));
+            self.lines.merge(id, life.life, policy_ms, &part, &[]).await?;
+        }
+        after = life.served;
+        loop {
+            let part = self.database.departed(id, after, count(PART)).await?;
+            let Some(last) = part.last() else { break };
+            after = *last;
+            self.lines.merge(id, life.life, policy_ms, &[], &part).await?;
+        }
+        if life.draw.is_some() && self.lines.registered(id).await? > 0 {
+            after = 0;
+            loop {
+                let part = self.database.ballots(id, after, count(PART)).await?;
+                let Some((last, ..)) = part.last() else { break };
+                after = *last;
+                self.lines.merge_drawn(id, life.life, &part).await?;
+            }
+        }
+        let over: Vec<UserId> =
+            self.lines.active_fans(id).await?.into_iter().filter(|fan| !live.contains(fan)).collect();
+        for part in over.chunks(PART) {
+            self.lines.prune(id, life.life, part).await?;
+        }
+        if self.lines.begin(id, &life, recovery_hold_secs).await? {
+            tracing::info!(concert_id = %id, life = life.life, active = live.len(), "the line lives");
+        }
+        Ok(())
+    }
+
+    /// Keeps the recorded ceiling ahead of the numbers given out, and the numbers seen recorded.
+    async fn record_numbers(&self, id: ConcertId, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
+        let (recorded, last) = {
+            let memory = whole(&lane.memory);
+            (memory.recorded, memory.given_out)
+        };
+        let joined = if recorded.life == seen.life { seen.given_out - last } else { 0 };
+        let lead = LEAD.max(joined * 4) + seen.registered;
+        let registered = recorded.registered.max(seen.registered);
+        let low = seen.ceiling - seen.given_out < lead / 2;
+        let ceiling = if low { seen.given_out + lead } else { seen.ceiling };
+        let next = Ceiling { life: seen.life, ceiling, seen: seen.given_out, registered };
+        if next != recorded {
+            if !self.database.raise(id, next).await? {
+                return Ok(());
+            }
+            if low {
+                self.lines.raise(id, seen.life, ceiling).await?;
+            }
+        }
+        let mut memory = whole(&lane.memory);
+        (memory.recorded, memory.given_out) = (next, seen.given_out);
+        Ok(())
+    }
+
+    /// Records `more` numbers, at once.
+    pub async fn raise(&self, id: ConcertId, more: i64) -> Result<(), StoreError> {
+        let mut next = self.database.ceiling(id).await?;
+        next.ceiling += LEAD + more;
+        if self.database.raise(id, next).await? {
+            self.lines.raise(id, next.life, next.ceiling).await?;
+        }
+        Ok(())
+    }
+
+    /// The seed of a concert's opening draw.
+    pub async fn seed(&self, id: ConcertId) -> Result<DrawSeed, StoreError> {
+        if let Some(seed) = self.known_seed(id) {
+            return Ok(seed);
+        }
+        let seed = self.database.draw_seed(id, self.context.seed()).await?;
+        whole(&self.seeds).insert(id, seed);
+        Ok(seed)
+    }
+
+    /// The seed, if this process has needed it before.
+    pub fn known_seed(&self, id: ConcertId) -> Option<DrawSeed> {
+        whole(&self.seeds).get(&id).copied()
+    }
+
+    /// Gives registered fans their numbers once the line has opened, in bounded steps, each written to the database first.
+    async fn draw(&self, concert: &Concert, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
+        use onsale_domain::concert::SaleState::{Draft, PreQueue, Scheduled};
+        if matches!(concert.sale_state, Draft | Scheduled | PreQueue) {
+            return Ok(());
+        }
+        if seen.registered > 0 {
+            loop {
+                match self.lines.draw_next(concert.id, BALLOTS, self.owner).await? {
+                    Drawing::Next { life, after, ballots } => {
+                        if !self.database.write_draw(concert.id, life, after, &ballots).await? {
+                            return Ok(());
+                        }
+                        let fans: Vec<UserId> = ballots.iter().map(|(fan, _)| *fan).collect();
+                        self.lines.draw_place(concert.id, life, after, &fans).await?;
+                    }
+                    Drawing::NeedsNumbers(more) => self.raise(concert.id, more).await?,
+                    // While the line holds after a loss, fans of the pre-queue still show their ballots.
+                    Drawing::Nothing | Drawing::Lost => return Ok(()),
+                }
+            }
+        }
+        if !whole(&lane.memory).draw_finished {
+            self.database.finish_draw(concert.id).await?;
+            whole(&lane.memory).draw_finished = true;
+        }
+        Ok(())
+    }
+
+    /// Notes what a fan was told, for the report; a sample when many are.
+    pub fn note_told(&self, id: ConcertId, number: i64, eta: Eta) {
+        let lane = self.lane(id);
+        let mut told = whole(&lane.told);
+        if told.len() < TOLD {
+            told.push(Told { number, eta });
+        }
+    }
+
+    async fn flush_told(&self, id: ConcertId, lane: &Lane, now_ms: i64) {
+        let told = std::mem::take(&mut *whole(&lane.told));
+        if told.is_empty() {
+            return;
+        }
+        if let Err(error) = self.database.note_told(id, now_ms, &told).await {
+            tracing::warn!(%error, concert_id = %id, "estimates could not be noted for the report");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The line in front of the sale, and the gate that its active tokens open.
+//!
+//! [`keeper`] runs a line: ticks, the admission log, recovery, the draw. [`facade`] answers fans and operators, most of
+//! them from [`snapshots`]; [`gate`] checks tokens for everything behind the line. What is needed from outside stands in
+//! [`ports`].
+
+mod facade;
+mod gate;
+mod guard;
+mod keeper;
+mod model;
+mod ports;
+mod records;
+mod snapshots;
+mod stock;
+
+pub use facade::{
+    DrawView, Follower, Forecasting, Line, LineError, LineFacade, LineState, LineView, PlaceState, PlaceView, Seen,
+};
+pub use gate::{Gate, GateRefusal, LineGate};
+pub use guard::PollGuard;
+pub use keeper::{Keeper, LineDatabase, Tended};
+pub use model::{
+    Admission, Call, Departures, End, Event, Found, Held, Joined, LineStats, News, Promotion, QueueTicket, Restored,
+    Snapshot, Tick, Ticked, Whereabouts,
+};
+pub use ports::{
+    Ceiling, Drawing, LineJournal, LineStore, LiveAdmission, NewLife, QueueTokens, RawSnapshot, Receipts, Seeds, Told,
+    Verdict, Written,
+};
+pub use records::{LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
+pub use snapshots::Snapshots;
+pub use stock::{ConcertStock, SectionStock, StockCache, StockQueries};

@@ -1,0 +1,421 @@
+//! What the line knows of a fan, and what a snapshot knows of the line.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use onsale_domain::{
+    concert::SaleState,
+    ids::{ConcertId, UserId},
+    queue::{self, LogKind, Pace, QueuePolicy},
+};
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+use super::stock::ConcertStock;
+
+/// What a queue token says, under its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueTicket {
+    /// The concert whose line it is.
+    pub concert_id: ConcertId,
+    /// The fan it belongs to.
+    pub user_id: UserId,
+    /// Place in the order of joining, from 1; 0 in the pre-queue, until the draw.
+    pub number: i64,
+    /// Which life of the line it is from. After the line's store was restarted or lost, the line lives anew.
+    pub life: i64,
+    /// Tells this place from an earlier one of the same fan, and the newest token of a place from older ones.
+    pub id: Uuid,
+}
+
+/// Where a fan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// Registered for the opening draw.
+    PreQueue,
+    /// In line.
+    Waiting,
+    /// Called, and not yet in the admission log: active in a moment.
+    Called,
+    /// Back at the head after a turn that lapsed; so many others came back before.
+    Back {
+        /// Fans before this one.
+        ahead: i64,
+    },
+    /// Past the line until this instant.
+    Active {
+        /// When the token ends if it is not used.
+        expires_at: DateTime<Utc>,
+    },
+}
+
+/// A fan's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// What the fan's token says.
+    pub ticket: QueueTicket,
+    /// Where the fan is.
+    pub at: Whereabouts,
+}
+
+/// What came of joining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// The fan has a place: a new one (`true`) or the one from before.
+    Placed(bool, Held),
+    /// As many wait as may.
+    Full,
+    /// The line takes nobody in its stage.
+    NotOpen(SaleState),
+    /// Nothing is left and nothing can come back.
+    SoldOut,
+    /// The numbers that the database has recorded are used up: raise the ceiling and ask again.
+    NumbersUsedUp,
+    /// The line is a pre-queue, and the key of the new id as a ballot is needed.
+    NeedsBallotKey,
+    /// The line's life has not begun on this server: recover and ask again.
+    Lost,
+}
+
+/// What came of asking for a fan's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Here.
+    Here(Held),
+    /// Another token holds the place.
+    Moved {
+        /// The line's life.
+        life: i64,
+    },
+    /// There is none in this life of the line.
+    Nowhere {
+        /// The life.
+        life: i64,
+    },
+    /// The line's life has not begun on this server.
+    Lost,
+}
+
+/// What came of using a token at the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Go on; the token now ends at this instant if it is not used again.
+    Admitted(DateTime<Utc>),
+    /// The fan still waits.
+    Waiting,
+    /// Another token holds the place.
+    Moved {
+        /// The line's life.
+        life: i64,
+    },
+    /// There is no place in this life of the line.
+    Nowhere {
+        /// The life.
+        life: i64,
+    },
+    /// The line's life has not begun on this server.
+    Lost,
+}
+
+/// What came of showing a token of an earlier life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// The fan has the place (again).
+    Here(Held),
+    /// The fan had left it.
+    Left,
+    /// Another place or token holds.
+    Moved,
+    /// The number has been passed: the admission log knows more.
+    AskLog,
+    /// The line's life has not begun on this server.
+    Lost,
+}
+
+/// How a fan ends a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By leaving.
+    Left,
+    /// By paying.
+    Paid,
+}
+
+/// What a tick applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tick {
+    /// Stage of the sale.
+    pub state: SaleState,
+    /// Settings.
+    pub policy: QueuePolicy,
+    /// What the operators say to everyone in line.
+    pub message: String,
+    /// Which edit of the concert these are from; older ones are not applied.
+    pub version: i32,
+    /// Whether nothing is left and nothing can come back; `None` when it is not known.
+    pub sold_out: Option<bool>,
+    /// Fans to call now, beyond the batch but within the limit.
+    pub admit: i64,
+    /// Most fans ever seen in the pre-queue.
+    pub registered: i64,
+}
+
+/// A called fan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Who.
+    pub user_id: UserId,
+    /// Place in the order of joining.
+    pub number: i64,
+    /// Id of the place.
+    pub id: Uuid,
+}
+
+/// What one call of the promoter did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promotion {
+    /// The line's life.
+    pub life: i64,
+    /// Whether the interval was over, so that this call was the one that called a batch.
+    pub due: bool,
+    /// Active tokens found expired by this call.
+    pub expired: i64,
+    /// Turns found lapsed by this call.
+    pub lapsed: i64,
+    /// Whether a part of the work is left for another call at once.
+    pub more: bool,
+    /// Fans called by this call.
+    pub called: i64,
+    /// Fans waiting afterwards.
+    pub waiting: i64,
+    /// Active fans, and those called.
+    pub active: i64,
+    /// The limit.
+    pub limit: i64,
+    /// The line's clock in milliseconds.
+    pub now_ms: i64,
+    /// Highest number given out.
+    pub given_out: i64,
+    /// Highest number that may be given out.
+    pub ceiling: i64,
+    /// Fans in the pre-queue.
+    pub registered: i64,
+    /// Fans made active since the line exists.
+    pub promoted_total: i64,
+}
+
+/// What is not yet in the database, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct News {
+    /// The line's life.
+    pub life: i64,
+    /// The line's clock in milliseconds.
+    pub now_ms: i64,
+    /// Active fans, and those called.
+    pub active: i64,
+    /// The limit.
+    pub limit: i64,
+    /// The newest event that ever was.
+    pub newest: (i64, i64),
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+    /// Everybody who is called and not open yet; none when there are more events than were asked for.
+    pub calls: Vec<Call>,
+}
+
+/// What came of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ticked {
+    /// It was done.
+    Done(Promotion),
+    /// The line opens with a draw, and so many more numbers must be recorded first.
+    NeedsNumbers(i64),
+    /// The line's life has not begun on this server.
+    Lost,
+}
+
+/// Something that happened in the line, as the store noted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// When, by the line's clock.
+    pub at_ms: i64,
+    /// Tells events of the same millisecond apart.
+    pub counter: i64,
+    /// What.
+    pub kind: LogKind,
+    /// To whom.
+    pub numbers: Vec<i64>,
+}
+
+/// Numbers of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineStats {
+    /// Fans waiting, those who came back included.
+    pub waiting: i64,
+    /// Fans who came back after their turn lapsed and go first.
+    pub returning: i64,
+    /// Fans active.
+    pub active: i64,
+    /// Fans in the pre-queue.
+    pub registered: i64,
+    /// Highest number given out.
+    pub joined_total: i64,
+    /// Fans promoted since the line exists.
+    pub promoted_total: i64,
+    /// Tokens that expired since the line exists.
+    pub expired_total: i64,
+    /// Turns that lapsed since the line exists.
+    pub lapsed_total: i64,
+    /// Fans who came back after a lapse since the line exists.
+    pub returned_total: i64,
+    /// Fans who left, or whose turn ended by payment, since the line exists.
+    pub left_total: i64,
+}
+
+/// Numbers that wait no longer although they have not been called, and numbers whose token has changed.
+#[derive(Debug, Clone, Default)]
+pub struct Departures {
+    gone: RoaringBitmap,
+    moved: RoaringBitmap,
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+impl Departures {
+    /// Notes what the store wrote: `n` left, `a-b` never given out, `mn` moved to another token.
+    pub fn note(&mut self, entry: &str) -> Option<()> {
+        if let Some(number) = entry.strip_prefix('m') {
+            self.moved.insert(number.parse().ok()?);
+        } else if let Some((from, to)) = entry.split_once('-') {
+            self.gone.insert_range(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?);
+        } else {
+            self.gone.insert(entry.parse().ok()?);
+        }
+        Some(())
+    }
+
+    /// How many numbers above `served` and below `number` wait no longer.
+    pub fn between(&self, served: i64, number: i64) -> i64 {
+        let range = small(served).saturating_add(1)..small(number);
+        if range.is_empty() { 0 } else { i64::try_from(self.gone.range_cardinality(range)).unwrap_or(i64::MAX) }
+    }
+
+    /// Whether the number's fan left.
+    pub fn has_left(&self, number: i64) -> bool {
+        self.gone.contains(small(number))
+    }
+
+    /// Whether the place was taken over by another token.
+    pub fn has_moved(&self, number: i64) -> bool {
+        self.moved.contains(small(number))
+    }
+
+    /// Forgets numbers that have been passed.
+    pub fn forget_up_to(&mut self, passed: i64) {
+        self.gone.remove_range(..=small(passed));
+        self.moved.remove_range(..=small(passed));
+    }
+}
+
+/// A line at one moment, from which any number of polls is answered.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The line's life.
+    pub life: i64,
+    /// Stage of the sale.
+    pub state: SaleState,
+    /// Settings, as applied.
+    pub policy: QueuePolicy,
+    /// Which edit of the concert the settings are from.
+    pub version: i32,
+    /// What the operators say to everyone in line.
+    pub message: String,
+    /// Whether nothing is left and nothing can come back.
+    pub sold_out: bool,
+    /// The line's clock in milliseconds.
+    pub now_ms: i64,
+    /// When the next promotion is due, by the line's clock.
+    pub next_at_ms: i64,
+    /// Until when nobody is called after a loss, by the line's clock.
+    pub hold_until_ms: i64,
+    /// Highest number called.
+    pub served: i64,
+    /// Highest number made active, from which positions count. What is called and not in the log yet may be undone by a
+    /// loss of the store; a position must not grow by that.
+    pub passed: i64,
+    /// Numbers.
+    pub stats: LineStats,
+    /// Numbers that wait no longer.
+    pub departures: Arc<Departures>,
+    /// How many entries of the store's list of departures are in it.
+    pub entries_seen: i64,
+    /// Seats, when they have been counted.
+    pub stock: Option<Arc<ConcertStock>>,
+    /// How fast the line was seen to move.
+    pub pace: Option<Pace>,
+    /// When it was taken, by this process's monotonic clock.
+    pub taken_ms: i64,
+    /// Whether the store answered the last time it was asked. An older snapshot stays in use while it does not.
+    pub reachable: bool,
+}
+
+impl Snapshot {
+    /// The position of a waiting number.
+    pub fn position(&self, number: i64) -> i64 {
+        queue::position(number, self.passed, self.departures.between(self.passed, number))
+    }
+
+    /// Whether a number that was given out certainly still waits under the token that it was last given.
+    pub fn certainly_waits(&self, number: i64) -> bool {
+        number > self.served && !self.departures.has_left(number) && !self.departures.has_moved(number)
+    }
+
+    /// Whether `later` has anything that a follower of this one must hear of.
+    pub fn differs_for_followers(&self, later: &Snapshot) -> bool {
+        let seen = |snapshot: &Snapshot| {
+            let Snapshot { life, state, sold_out, passed, served, entries_seen, reachable, .. } = *snapshot;
+            (life, state, sold_out, passed, served, entries_seen, reachable, snapshot.recovering_secs().is_some())
+        };
+        seen(self) != seen(later)
+            || self.message != later.message
+            || self.stats.returned_total != later.stats.returned_total
+    }
+
+    /// Milliseconds until the next promotion is due.
+    pub fn next_promotion_ms(&self) -> i64 {
+        (self.next_at_ms.max(self.hold_until_ms) - self.now_ms).max(0)
+    }
+
+    /// Seconds for which the line still holds after a loss; `None` when it does not.
+    pub fn recovering_secs(&self) -> Option<i64> {
+        if !self.reachable {
+            return Some(i64::from(self.policy.recovery_hold_secs.max(1)));
+        }
+        let left_ms = self.hold_until_ms - self.now_ms;
+        (left_ms > 0).then_some((left_ms + 999) / 1_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn departures_count_exactly_what_is_between() {
+        let mut departures = Departures::default();
+        for entry in ["5", "7", "7", "100-199", "m300"] {
+            departures.note(entry).expect("an entry");
+        }
+        assert_eq!(departures.between(0, 5), 0);
+        assert_eq!(departures.between(0, 6), 1);
+        assert_eq!(departures.between(5, 8), 1);
+        assert_eq!(departures.between(0, 1_000), 102);
+        assert_eq!(departures.between(1_000, 5), 0);
+        assert!(departures.has_left(150) && !departures.has_left(300) && departures.has_moved(300));
+        departures.forget_up_to(150);
+        assert_eq!(departures.between(0, 1_000), 49);
+        assert_eq!(departures.note("x"), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! What a line leaves behind: the fairness report, the published log and draw, and what operators did.
+
+use std::{collections::HashSet, future::Future, sync::Arc};
+
+use async_trait::async_trait;
+use onsale_domain::{
+    ids::{ConcertId, UserId},
+    queue::{AdmissionFact, Eta, FairnessReport, LogEntry, LogHash, LogKind},
+};
+use uuid::Uuid;
+
+use super::{facade::DrawView, ports::LineJournal};
+use crate::{
+    audit::{AuditLog, AuditRecord},
+    error::StoreError,
+};
+
+/// Admissions read at once.
+const PART: i64 = 20_000;
+
+/// An admission as the log has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedAdmission {
+    /// Position in the log.
+    pub index: i64,
+    /// Whose turn it was.
+    pub number: i64,
+    /// When.
+    pub at_ms: i64,
+    /// Active fans afterwards.
+    pub active: i64,
+    /// The limit then.
+    pub limit: i64,
+    /// When the fan joined.
+    pub joined_ms: Option<i64>,
+    /// What the fan was told when joining, and when that was.
+    pub told: Option<(Eta, i64)>,
+}
+
+/// Reads what is published of a line.
+pub trait LineRecordQueries: Send + Sync + 'static {
+    /// Admissions behind a position of the log, in its order.
+    fn admissions_logged(
+        &self,
+        concert: ConcertId,
+        after: i64,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<LoggedAdmission>, StoreError>> + Send;
+    /// How many entries of each kind the log has.
+    fn log_counts(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<(LogKind, i64)>, StoreError>> + Send;
+    /// Entries behind a position, in order.
+    fn log(
+        &self,
+        concert: ConcertId,
+        after: i64,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<(LogEntry, LogHash)>, StoreError>> + Send;
+}
+
+/// Whether a line was fair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineReport {
+    /// From the admissions.
+    pub fairness: FairnessReport,
+    /// Turns that lapsed because nobody came.
+    pub no_shows: i64,
+    /// Fans who came back after a lapse.
+    pub returned: i64,
+    /// Turns that ended by payment.
+    pub paid: i64,
+    /// Turns that ran out.
+    pub expired: i64,
+    /// Fans who left while they waited.
+    pub departed: i64,
+    /// Lives of the line: one more than the losses of its store.
+    pub lives: i64,
+}
+
+/// The records of lines, as the HTTP edge and the command line see them.
+#[async_trait]
+pub trait LineRecords: Send + Sync {
+    /// Whether a line was fair.
+    async fn report(&self, concert: ConcertId) -> Result<LineReport, StoreError>;
+    /// Entries of the published log behind a position, in order.
+    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError>;
+    /// The opening draw; `None` when the line has none.
+    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError>;
+    /// Drawn ballots with numbers above `after`, in order. Only once the draw is done.
+    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError>;
+    /// What operators did to a concert, the newest first.
+    async fn audit(&self, concert: ConcertId, before: Option<i64>, limit: i64) -> Result<Vec<AuditRecord>, StoreError>;
+}
+
+/// The records over the database.
+pub struct LineRecordsFacade<P>(pub Arc<P>);
+
+#[async_trait]
+impl<P: LineRecordQueries + LineJournal + AuditLog> LineRecords for LineRecordsFacade<P> {
+    async fn report(&self, concert: ConcertId) -> Result<LineReport, StoreError> {
+        let (mut facts, mut seen, mut after) = (Vec::new(), HashSet::new(), 0);
+        loop {
+            let part = self.0.admissions_logged(concert, after, PART).await?;
+            let Some(last) = part.last() else { break };
+            after = last.index;
+            facts.extend(part.iter().map(|logged| AdmissionFact {
+                number: logged.number,
+                again: !seen.insert(logged.number),
+                waited_ms: logged.joined_ms.map(|joined| (logged.at_ms - joined).max(0)),
+                active: logged.active,
+                limit: logged.limit,
+                told: logged.told.map(|(eta, at_ms)| (eta, (logged.at_ms - at_ms).max(0) / 1_000)),
+            }));
+        }
+        let counts = self.0.log_counts(concert).await?;
+        let count = |kind| counts.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
+        Ok(LineReport {
+            fairness: FairnessReport::of(facts),
+            no_shows: count(LogKind::Lapsed),
+            returned: count(LogKind::Returned),
+            paid: count(LogKind::Paid),
+            expired: count(LogKind::Expired),
+            departed: count(LogKind::Departed),
+            lives: self.0.ceiling(concert).await?.life,
+        })
+    }
+
+    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
+        self.0.log(concert, after, most).await
+    }
+
+    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
+        LineJournal::draw(&*self.0, concert).await
+    }
+
+    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
+        let ballots = LineJournal::ballots(&*self.0, concert, after, most).await?;
+        Ok(ballots.into_iter().map(|(number, _fan, ballot): (i64, UserId, Uuid)| (number, ballot)).collect())
+    }
+
+    async fn audit(&self, concert: ConcertId, before: Option<i64>, limit: i64) -> Result<Vec<AuditRecord>, StoreError> {
+        self.0.entries(concert, before, limit).await
+    }
+}

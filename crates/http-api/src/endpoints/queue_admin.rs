@@ -1,0 +1,316 @@
+//! How operators steer a line.
+
+use actix_web::{HttpResponse, get, post, put};
+use onsale_application::{
+    catalogue::ConcertChanges,
+    line::{Forecasting, LineStats},
+};
+use onsale_domain::{
+    concert::SaleState,
+    ids::ConcertId,
+    queue::{Eta, QueuePolicy},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApiResult, private, queue::EtaDto};
+use crate::{
+    conditional::version_etag,
+    extract::{Id, IfMatch, Json, Operator, State},
+};
+
+/// Settings of a line.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[schema(as = QueuePolicy)]
+#[serde(deny_unknown_fields)]
+pub struct QueuePolicyDto {
+    /// Seconds between promotions, 1 to 3,600.
+    #[schema(example = 60, minimum = 1, maximum = 3600)]
+    interval_secs: i32,
+    /// Most fans that one promotion makes active, 1 to 100,000.
+    #[schema(example = 420, minimum = 1, maximum = 100_000)]
+    batch: i32,
+    /// Most active fans, 1 to 100,000.
+    #[schema(example = 2_100, minimum = 1, maximum = 100_000)]
+    active_limit: i32,
+    /// Whether a fan who joins an empty line while there is room is active at once.
+    #[schema(example = true)]
+    idle_admission: bool,
+    /// Seconds that an active token lives unused, 10 to 86,400.
+    #[schema(example = 300, minimum = 10, maximum = 86_400)]
+    active_sliding_secs: i32,
+    /// Seconds that an active token lives at most, not less than `active_sliding_secs`.
+    #[schema(example = 900, minimum = 10, maximum = 86_400)]
+    active_absolute_secs: i32,
+    /// Seconds in which a promoted fan must use the token before the turn goes to the next, 5 to 3,600; 60 when not given.
+    #[serde(default = "claim_secs")]
+    #[schema(example = 60, minimum = 5, maximum = 3600, required = false)]
+    claim_secs: i32,
+    /// Seconds after a lapsed turn in which the fan may come back to the head, 0 to 86,400; 900 when not given.
+    #[serde(default = "return_secs")]
+    #[schema(example = 900, minimum = 0, maximum = 86_400, required = false)]
+    return_secs: i32,
+    /// Seconds for which nobody is promoted after the loss of the line's store, 0 to 3,600; 30 when not given.
+    #[serde(default = "recovery_hold_secs")]
+    #[schema(example = 30, minimum = 0, maximum = 3600, required = false)]
+    recovery_hold_secs: i32,
+    /// Most fans waiting, 1 to 10,000,000.
+    #[schema(example = 1_000_000, minimum = 1, maximum = 10_000_000)]
+    waiting_limit: i32,
+}
+
+fn claim_secs() -> i32 {
+    QueuePolicy::default().claim_secs
+}
+
+fn return_secs() -> i32 {
+    QueuePolicy::default().return_secs
+}
+
+fn recovery_hold_secs() -> i32 {
+    QueuePolicy::default().recovery_hold_secs
+}
+
+impl From<QueuePolicyDto> for QueuePolicy {
+    fn from(dto: QueuePolicyDto) -> Self {
+        Self {
+            interval_secs: dto.interval_secs,
+            batch: dto.batch,
+            active_limit: dto.active_limit,
+            idle_admission: dto.idle_admission,
+            active_sliding_secs: dto.active_sliding_secs,
+            active_absolute_secs: dto.active_absolute_secs,
+            claim_secs: dto.claim_secs,
+            return_secs: dto.return_secs,
+            recovery_hold_secs: dto.recovery_hold_secs,
+            waiting_limit: dto.waiting_limit,
+        }
+    }
+}
+
+impl From<QueuePolicy> for QueuePolicyDto {
+    fn from(policy: QueuePolicy) -> Self {
+        Self {
+            interval_secs: policy.interval_secs,
+            batch: policy.batch,
+            active_limit: policy.active_limit,
+            idle_admission: policy.idle_admission,
+            active_sliding_secs: policy.active_sliding_secs,
+            active_absolute_secs: policy.active_absolute_secs,
+            claim_secs: policy.claim_secs,
+            return_secs: policy.return_secs,
+            recovery_hold_secs: policy.recovery_hold_secs,
+            waiting_limit: policy.waiting_limit,
+        }
+    }
+}
+
+/// Numbers of a line since it exists.
+#[derive(Serialize, ToSchema)]
+#[schema(as = QueueStats)]
+pub struct QueueStatsDto {
+    /// Stage of the sale.
+    #[schema(example = "on_sale")]
+    state: String,
+    /// Fans waiting now.
+    waiting: i64,
+    /// Fans active now.
+    active: i64,
+    /// Highest number given out.
+    joined_total: i64,
+    /// Fans promoted.
+    promoted_total: i64,
+    /// Fans who came back after a lapsed turn and wait at the head now.
+    returning: i64,
+    /// Fans in the pre-queue now.
+    registered: i64,
+    /// Active tokens that expired.
+    expired_total: i64,
+    /// Turns that lapsed because nobody came.
+    lapsed_total: i64,
+    /// Fans who came back after a lapse.
+    returned_total: i64,
+    /// Places that were left, or ended by payment.
+    left_total: i64,
+}
+
+fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
+    QueueStatsDto {
+        state: state.as_str().to_owned(),
+        waiting: stats.waiting,
+        active: stats.active,
+        joined_total: stats.joined_total,
+        promoted_total: stats.promoted_total,
+        returning: stats.returning,
+        registered: stats.registered,
+        expired_total: stats.expired_total,
+        lapsed_total: stats.lapsed_total,
+        returned_total: stats.returned_total,
+        left_total: stats.left_total,
+    }
+}
+
+/// The settings of a line. `ETag` is the concert's version.
+#[utoipa::path(tag = "Operators", operation_id = "readQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The settings", body = QueuePolicyDto)))]
+#[get("/admin/concerts/{id}/queue/policy")]
+pub(crate) async fn read_policy(_operator: Operator, state: State, id: Id) -> ApiResult {
+    let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
+    Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(QueuePolicyDto::from(concert.policy)))
+}
+
+/// Change the settings of a line, also while the sale runs. A lower limit lets active fans finish.
+#[utoipa::path(tag = "Operators", operation_id = "writeQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
+    request_body = QueuePolicyDto,
+    responses((status = 200, description = "The new settings", body = QueuePolicyDto)))]
+#[put("/admin/concerts/{id}/queue/policy")]
+pub(crate) async fn write_policy(
+    operator: Operator,
+    state: State,
+    id: Id,
+    version: IfMatch,
+    body: Json<QueuePolicyDto>,
+) -> ApiResult {
+    let changes = ConcertChanges { policy: Some(body.value.into()), ..ConcertChanges::default() };
+    let concert = super::admin::edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
+    Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(QueuePolicyDto::from(concert.policy)))
+}
+
+async fn become_(state: &State, operator: Operator, id: Id, next: SaleState) -> ApiResult {
+    let changes = ConcertChanges { sale_state: Some(next), ..ConcertChanges::default() };
+    let concert = super::admin::edit(state, operator.0, ConcertId(id.0), None, changes).await?;
+    let stats = state.facades.line.overview(concert.id).await.map(|view| view.stats).unwrap_or_default();
+    Ok(private(&stats_of(concert.sale_state, stats)))
+}
+
+/// Pause: fans join and keep their places, nobody is promoted.
+#[utoipa::path(tag = "Operators", operation_id = "pauseQueue", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
+#[post("/admin/concerts/{id}/queue/pause")]
+pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult {
+    become_(&state, operator, id, SaleState::Paused).await
+}
+
+/// Resume: on sale again.
+#[utoipa::path(tag = "Operators", operation_id = "resumeQueue", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
+#[post("/admin/concerts/{id}/queue/resume")]
+pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResult {
+    become_(&state, operator, id, SaleState::OnSale).await
+}
+
+/// Drain: nobody joins any more, who waits is still promoted.
+#[utoipa::path(tag = "Operators", operation_id = "drainQueue", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
+#[post("/admin/concerts/{id}/queue/drain")]
+pub(crate) async fn drain(operator: Operator, state: State, id: Id) -> ApiResult {
+    become_(&state, operator, id, SaleState::Draining).await
+}
+
+/// Close: the end of the sale.
+#[utoipa::path(tag = "Operators", operation_id = "closeQueue", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
+#[post("/admin/concerts/{id}/queue/close")]
+pub(crate) async fn close(operator: Operator, state: State, id: Id) -> ApiResult {
+    become_(&state, operator, id, SaleState::Closed).await
+}
+
+/// Numbers of a line.
+#[utoipa::path(tag = "Operators", operation_id = "readQueueStats", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The numbers", body = QueueStatsDto)))]
+#[get("/admin/concerts/{id}/queue/stats")]
+pub(crate) async fn read_stats(_operator: Operator, state: State, id: Id) -> ApiResult {
+    let view = state.facades.line.overview(ConcertId(id.0)).await?;
+    Ok(private(&stats_of(view.line.state, view.stats)))
+}
+
+/// How many fans to admit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdmissions {
+    /// 1 to 100,000. Never beyond the limit of active fans.
+    #[schema(example = 50, minimum = 1, maximum = 100_000)]
+    count: i64,
+}
+
+/// How many fans were admitted.
+#[derive(Serialize, ToSchema)]
+pub struct Admissions {
+    /// Fewer than asked for when the limit is reached or fewer wait.
+    #[schema(example = 50)]
+    admitted: i64,
+}
+
+/// What to say to everyone in line.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineMessage {
+    /// 0 to 500 characters; empty to say nothing.
+    #[schema(example = "The second show goes on sale at noon.", max_length = 500)]
+    message: String,
+}
+
+/// The wait at one position.
+#[derive(Serialize, ToSchema)]
+pub struct ForecastRowDto {
+    #[schema(example = 21_000)]
+    position: i64,
+    /// As things are.
+    now: EtaDto,
+    /// With the settings asked about.
+    then: EtaDto,
+}
+
+/// What other settings would do.
+#[derive(Serialize, ToSchema)]
+pub struct QueueForecast {
+    /// Fans waiting now.
+    #[schema(example = 42_000)]
+    waiting: i64,
+    /// Fans active now.
+    #[schema(example = 2_100)]
+    active: i64,
+    /// Active fans above the new limit. They finish their turns; nobody is promoted until the line is below it.
+    #[schema(example = 0)]
+    active_above_limit: i64,
+    /// The head, the middle, the ninth tenth and the end of the line.
+    positions: Vec<ForecastRowDto>,
+}
+
+/// Admit fans now, beyond the batch but never beyond the limit; also while the line is paused.
+#[utoipa::path(tag = "Operators", operation_id = "admitFans", params(("id" = Uuid, Path, description = "Concert")),
+    request_body = NewAdmissions,
+    responses((status = 200, description = "How many became active", body = Admissions)))]
+#[post("/admin/concerts/{id}/queue/admissions")]
+pub(crate) async fn admit(operator: Operator, state: State, id: Id, body: Json<NewAdmissions>) -> ApiResult {
+    let line = state.facades.line.clone();
+    let count = body.value.count;
+    let write = async move { line.admit(operator.0, ConcertId(id.0), count).await };
+    Ok(private(&Admissions { admitted: state.detached.run(write).await?? }))
+}
+
+/// Say something to everyone in line.
+#[utoipa::path(tag = "Operators", operation_id = "writeQueueMessage",
+    params(("id" = Uuid, Path, description = "Concert")), request_body = LineMessage,
+    responses((status = 204, description = "Everyone in line is told")))]
+#[put("/admin/concerts/{id}/queue/message")]
+pub(crate) async fn write_message(operator: Operator, state: State, id: Id, body: Json<LineMessage>) -> ApiResult {
+    let changes = ConcertChanges { message: Some(body.value.message), ..ConcertChanges::default() };
+    super::admin::edit(&state, operator.0, ConcertId(id.0), None, changes).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// A dry run: what would these settings do to those who wait? Changes nothing.
+#[utoipa::path(tag = "Operators", operation_id = "forecastQueue", params(("id" = Uuid, Path, description = "Concert")),
+    request_body = QueuePolicyDto,
+    responses((status = 200, description = "The waits now and then", body = QueueForecast)))]
+#[post("/admin/concerts/{id}/queue/forecast")]
+pub(crate) async fn forecast(_operator: Operator, state: State, id: Id, body: Json<QueuePolicyDto>) -> ApiResult {
+    let told = state.facades.line.forecast(ConcertId(id.0), body.value.into()).await?;
+    let Forecasting { waiting, active, forecast } = told;
+    let eta = |eta: Eta| EtaDto { low: eta.low_secs, high: eta.high_secs };
+    let rows = forecast.rows.into_iter();
+    let positions =
+        rows.map(|row| ForecastRowDto { position: row.position, now: eta(row.now), then: eta(row.then) }).collect();
+    Ok(private(&QueueForecast { waiting, active, active_above_limit: forecast.active_above_limit, positions }))
+}

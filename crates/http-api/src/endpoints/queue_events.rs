@@ -1,0 +1,200 @@
+//! A fan's place as a stream of server-sent events, from the same snapshots that answer polls.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, get};
+use bytes::Bytes;
+use futures_util::stream;
+use onsale_application::line::{Follower, Line, LineError, PlaceState, PlaceView, Seen};
+use onsale_domain::{
+    concert::SaleState,
+    ids::{ConcertId, UserId},
+    queue::ACTIVE_POLL_AFTER_MS,
+};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use super::{ApiResult, queue::QueuePlace};
+use crate::{
+    extract::{Id, QueueToken, SignedIn, State},
+    problem::{ApiError, Code},
+};
+
+/// A comment is sent this often, so that nobody between takes the stream for dead.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Fans who are farther back than this hear of a new position less often.
+const NEAR: i64 = 2_000;
+/// How often they do.
+const FAR_EVERY: Duration = Duration::from_secs(5);
+/// How often the store is asked about an active fan.
+const ACTIVE_EVERY: Duration = Duration::from_millis(ACTIVE_POLL_AFTER_MS.unsigned_abs());
+
+/// One open stream.
+struct Stream {
+    line: Arc<dyn Line>,
+    concert: ConcertId,
+    user: UserId,
+    follower: Follower,
+    heartbeat: tokio::time::Interval,
+    /// What the fan heard last.
+    told: PlaceView,
+    told_at: Instant,
+    asked_at: Instant,
+    first: Option<Bytes>,
+    over: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Names what the fan sees, for `Last-Event-ID`.
+fn id_of(view: &PlaceView) -> String {
+    let place = match view.place {
+        PlaceState::PreQueue => "registered".to_owned(),
+        PlaceState::Waiting { position } => position.to_string(),
+        PlaceState::Active { expires_at } => format!("active-{}", expires_at.timestamp()),
+    };
+    let recovering = if view.line.recovering_secs.is_some() { "-recovering" } else { "" };
+    format!("{}-{}-{place}{recovering}", view.number, view.line.state.as_str())
+}
+
+fn event(view: &PlaceView) -> Bytes {
+    // These are plain structs, which always serialise.
+    let data = serde_json::to_string(&QueuePlace::from(view.clone())).unwrap_or_default();
+    format!("id: {}\nevent: place\ndata: {data}\n\n", id_of(view)).into()
+}
+
+/// The last event: why there will be no more.
+fn ending(error: &LineError) -> Option<Bytes> {
+    let code = match error {
+        LineError::NotInLine => Code::NotInLine,
+        LineError::TokenMoved => Code::QueueTokenMoved,
+        LineError::NoConcert => Code::NotFound,
+        _ => return None,
+    };
+    Some(format!("event: end\ndata: {{\"code\":\"{}\"}}\n\n", code.as_str()).into())
+}
+
+impl Stream {
+    /// Whether there is something that the fan must hear now.
+    fn is_news(&self, view: &PlaceView) -> bool {
+        let (told, line) = (&self.told, &view.line);
+        let else_changed = told.line.state != line.state
+            || told.line.message != line.message
+            || told.line.sold_out != line.sold_out
+            || told.line.recovering_secs.is_some() != line.recovering_secs.is_some()
+            || told.number != view.number;
+        match (told.place, view.place) {
+            (PlaceState::Waiting { position: before }, PlaceState::Waiting { position }) => {
+                let due = position <= NEAR || self.told_at.elapsed() >= FAR_EVERY;
+                else_changed || (position != before && due)
+            }
+            (before, now) => else_changed || before != now,
+        }
+    }
+
+    /// Looks at the newest snapshot, and at the store only when it says that something has happened to this fan.
+    async fn look(&mut self) -> Result<PlaceView, LineError> {
+        let snapshot = self.follower.news.borrow_and_update().clone();
+        let Some(snapshot) = snapshot else { return Ok(self.told.clone()) };
+        if self.told.place == PlaceState::PreQueue && snapshot.state == SaleState::PreQueue {
+            return Ok(self.told.clone());
+        }
+        match self.line.glance(&self.follower.ticket, &self.follower.token, &snapshot) {
+            Seen::Waiting(view) => Ok(*view),
+            Seen::Ask => self.ask().await,
+        }
+    }
+
+    async fn ask(&mut self) -> Result<PlaceView, LineError> {
+        self.asked_at = Instant::now();
+        let (ticket, view) = self.line.look(self.concert, self.user, &self.follower.token).await?;
+        if let Some(token) = &view.token {
+            (self.follower.ticket, self.follower.token) = (ticket, token.clone());
+        }
+        Ok(view)
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        if self.over {
+            return None;
+        }
+        loop {
+            let active = matches!(self.told.place, PlaceState::Active { .. });
+            let seen = tokio::select! {
+                _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
+                changed = self.follower.news.changed(), if !active => {
+                    if changed.is_err() {
+                        return None;
+                    }
+                    self.look().await
+                }
+                // A turn is renewed by use and ended by payment, which no snapshot shows.
+                () = sleep_until(self.asked_at + ACTIVE_EVERY), if active => self.ask().await,
+            };
+            match seen {
+                Ok(view) if self.is_news(&view) => {
+                    let bytes = event(&view);
+                    (self.told, self.told_at) = (view, Instant::now());
+                    return Some(bytes);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    if let Some(last) = ending(&error) {
+                        self.over = true;
+                        return Some(last);
+                    }
+                    tracing::debug!(%error, "a follower looks again at the next snapshot");
+                }
+            }
+        }
+    }
+}
+
+/// Follow my place: an event `place` with what `GET .../tokens/me` answers, whenever it changes; near the head (2,000) at
+/// every change, farther back every 5 s; promotion within a second. `Last-Event-ID` saves a repeated first event, a comment
+/// every 15 s keeps the stream alive, and an event `end` with a `code` says why there will be no more.
+#[utoipa::path(tag = "Queue", operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")))]
+#[get("/concerts/{id}/queue/tokens/me/events")]
+pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
+    let permit = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| ApiError::new(Code::TooManyStreams))?;
+    let token = token.0.ok_or_else(|| ApiError::new(Code::QueueTokenRequired))?;
+    let (line, concert) = (state.facades.line.clone(), ConcertId(id.0));
+    let (view, follower) = line.follow(concert, user.0, &token).await?;
+    let known = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+    let first = if known == Some(id_of(&view).as_str()) {
+        Bytes::from_static(b"retry: 3000\n: nothing new\n\n")
+    } else {
+        let mut bytes = b"retry: 3000\n".to_vec();
+        bytes.extend(event(&view));
+        bytes.into()
+    };
+    let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stream = Stream {
+        line,
+        concert,
+        user: user.0,
+        follower,
+        heartbeat,
+        told: view,
+        told_at: Instant::now(),
+        asked_at: Instant::now(),
+        first: Some(first),
+        over: false,
+        _permit: permit,
+    };
+    let events = stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, Infallible>(bytes), stream))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header(("Cache-Control", "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(events))
+}

@@ -1,0 +1,261 @@
+//! What a line leaves behind, for everybody to check and for operators to read.
+
+use std::sync::Arc;
+
+use actix_web::{HttpResponse, get};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream;
+use onsale_application::{error::StoreError, line::LineRecords};
+use onsale_domain::{
+    ids::ConcertId,
+    queue::{LogEntry, LogHash, hex},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{ApiResult, PageQuery, instant, private};
+use crate::{
+    extract::{Id, Operator, Query, State},
+    problem::{ApiError, Code},
+};
+
+/// Entries or ballots sent at once.
+const PART: i64 = 5_000;
+
+/// Where to start.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogQuery {
+    /// Only entries with a higher index than this; 0 when not given.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+}
+
+/// Waiting times and estimates of a line, and whether it was fair.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FairnessReport)]
+pub struct FairnessReportDto {
+    concert_id: Uuid,
+    /// Fans admitted for the first time.
+    admitted: i64,
+    /// Fans admitted again after their turn had lapsed.
+    readmitted: i64,
+    /// Fans admitted although a higher number had been admitted before; 0 in a fair line.
+    inversions: i64,
+    /// Most active fans after any admission.
+    highest_active: i64,
+    /// Admissions after which more were active than the limit of that moment; 0 when the limit held.
+    above_limit: i64,
+    /// Turns that lapsed because nobody came.
+    no_shows: i64,
+    /// Fans who came back after a lapse.
+    returned: i64,
+    /// Turns that ended by payment.
+    paid: i64,
+    /// Turns that ran out.
+    expired: i64,
+    /// Fans who left while they waited.
+    departed: i64,
+    /// Milliseconds from joining to the first admission: half waited no longer.
+    waiting_p50_ms: i64,
+    /// Nine in ten waited no longer.
+    waiting_p90_ms: i64,
+    /// Ninety-nine in a hundred waited no longer.
+    waiting_p99_ms: i64,
+    /// Estimates given at joining that were checked against what happened (a sample).
+    estimates: i64,
+    /// How many of them held.
+    estimates_kept: i64,
+    /// Median distance of an estimate from what happened, in seconds; 0 when it held.
+    eta_error_p50_secs: i64,
+    /// 90th percentile of the same.
+    eta_error_p90_secs: i64,
+    /// How often the line began to live: one more than the losses of its store.
+    lives: i64,
+}
+
+/// An action of an operator.
+#[derive(Serialize, ToSchema)]
+pub struct AuditEntryDto {
+    id: i64,
+    at: DateTime<Utc>,
+    /// Who.
+    actor_id: Uuid,
+    /// `create`, `edit`, `policy`, `admit`, or the stage that the sale was put into.
+    #[schema(example = "policy")]
+    action: String,
+    changes: Vec<AuditChangeDto>,
+}
+
+/// One value that an action changed or set.
+#[derive(Serialize, ToSchema)]
+pub struct AuditChangeDto {
+    #[schema(example = "batch")]
+    what: String,
+    #[schema(example = "420")]
+    from: Option<String>,
+    #[schema(example = "840")]
+    to: String,
+}
+
+/// A page of the audit log.
+#[derive(Serialize, ToSchema)]
+pub struct AuditPage {
+    items: Vec<AuditEntryDto>,
+    /// For the `cursor` of the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+fn log_line(entry: &LogEntry, hash: &LogHash) -> String {
+    json!({
+        "index": entry.index,
+        "kind": entry.kind.as_str(),
+        "number": entry.number,
+        "place": entry.place.map(hex),
+        "at_ms": entry.at_ms,
+        "hash": hex(hash),
+    })
+    .to_string()
+        + "\n"
+}
+
+async fn next_log(records: Arc<dyn LineRecords>, concert: ConcertId, after: i64) -> Result<(Bytes, i64), StoreError> {
+    let part = records.log(concert, after, PART).await.inspect_err(cut_off)?;
+    let last = part.last().map_or(after, |(entry, _)| entry.index);
+    Ok((part.iter().map(|(entry, hash)| log_line(entry, hash)).collect::<String>().into(), last))
+}
+
+async fn next_ballots(
+    records: Arc<dyn LineRecords>,
+    concert: ConcertId,
+    after: i64,
+) -> Result<(Bytes, i64), StoreError> {
+    let part = records.ballots(concert, after, PART).await.inspect_err(cut_off)?;
+    let last = part.last().map_or(after, |(number, _)| *number);
+    let lines = part.iter().map(|(number, ballot)| json!({ "number": number, "ballot": ballot }).to_string() + "\n");
+    Ok((lines.collect::<String>().into(), last))
+}
+
+/// A stream that ends with an error is cut off, which the client sees; the log line says why.
+fn cut_off(error: &StoreError) {
+    tracing::warn!(%error, "a published list was cut off");
+}
+
+/// The published log of a line: what happened to which number, each entry sealed with the hash of all before it. One JSON
+/// object per line (application/x-ndjson); see docs/ACCOUNTABLE.md for how to check it.
+#[utoipa::path(tag = "Queue", operation_id = "readQueueLog",
+    params(("id" = Uuid, Path, description = "Concert"), LogQuery),
+    responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson")))]
+#[get("/concerts/{id}/queue/log")]
+pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
+    let concert = ConcertId(id.0);
+    state.facades.catalogue.concert(concert).await?;
+    let records = state.facades.line_records.clone();
+    let parts = stream::try_unfold(query.0.after.unwrap_or(0).max(0), move |after| {
+        let records = records.clone();
+        async move {
+            let (bytes, last) = next_log(records, concert, after).await?;
+            Ok::<_, StoreError>((last > after).then_some((bytes, last)))
+        }
+    });
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
+}
+
+/// The opening draw: first a line with the commitment and, once everybody has been drawn, the seed; then a line per ballot
+/// in the order of the numbers. See docs/ACCOUNTABLE.md for how to check it.
+#[utoipa::path(tag = "Queue", operation_id = "readQueueDraw", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The draw", body = String, content_type = "application/x-ndjson")))]
+#[get("/concerts/{id}/queue/draw")]
+pub(crate) async fn draw(state: State, id: Id) -> ApiResult {
+    let concert = ConcertId(id.0);
+    state.facades.catalogue.concert(concert).await?;
+    let records = state.facades.line_records.clone();
+    let draw = records.draw(concert).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let head = json!({
+        "concert": id.0,
+        "commitment": hex(draw.commitment),
+        "seed": draw.seed.map(hex),
+        "first": draw.first,
+        "last": draw.last,
+    });
+    let head = Bytes::from(head.to_string() + "\n");
+    if draw.seed.is_none() {
+        return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(head));
+    }
+    // -1 before the head.
+    let parts = stream::try_unfold(-1_i64, move |after| {
+        let (records, head) = (records.clone(), head.clone());
+        async move {
+            if after < 0 {
+                return Ok::<_, StoreError>(Some((head, 0)));
+            }
+            let (bytes, last) = next_ballots(records, concert, after).await?;
+            Ok((last > after).then_some((bytes, last)))
+        }
+    });
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
+}
+
+/// Was the line fair?
+#[utoipa::path(tag = "Operators", operation_id = "readFairnessReport",
+    params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The report", body = FairnessReportDto)))]
+#[get("/admin/concerts/{id}/queue/report")]
+pub(crate) async fn report(_operator: Operator, state: State, id: Id) -> ApiResult {
+    state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
+    let report = state.facades.line_records.report(ConcertId(id.0)).await?;
+    let fairness = report.fairness;
+    Ok(private(&FairnessReportDto {
+        concert_id: id.0,
+        admitted: fairness.admitted,
+        readmitted: fairness.readmitted,
+        inversions: fairness.inversions,
+        highest_active: fairness.highest_active,
+        above_limit: fairness.above_limit,
+        no_shows: report.no_shows,
+        returned: report.returned,
+        paid: report.paid,
+        expired: report.expired,
+        departed: report.departed,
+        waiting_p50_ms: fairness.waiting.p50_ms,
+        waiting_p90_ms: fairness.waiting.p90_ms,
+        waiting_p99_ms: fairness.waiting.p99_ms,
+        estimates: fairness.estimates,
+        estimates_kept: fairness.estimates_kept,
+        eta_error_p50_secs: fairness.eta_error_p50_secs,
+        eta_error_p90_secs: fairness.eta_error_p90_secs,
+        lives: report.lives,
+    }))
+}
+
+/// What operators did to a concert and its line, the newest first.
+#[utoipa::path(tag = "Operators", operation_id = "readAudit",
+    params(("id" = Uuid, Path, description = "Concert"), PageQuery),
+    responses((status = 200, description = "A page of the audit log", body = AuditPage)))]
+#[get("/admin/concerts/{id}/audit")]
+pub(crate) async fn audit(_operator: Operator, state: State, id: Id, query: Query<PageQuery>) -> ApiResult {
+    state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
+    let limit = query.0.limit()?;
+    let most = i64::try_from(limit).unwrap_or(100) + 1;
+    let mut records = state.facades.line_records.audit(ConcertId(id.0), query.0.after_number()?, most).await?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next_cursor = records.last().filter(|_| more).map(|record| record.id.to_string());
+    let items = records.into_iter().map(|record| AuditEntryDto {
+        id: record.id,
+        at: instant(record.at),
+        actor_id: record.entry.actor.0,
+        action: record.entry.action,
+        changes: record
+            .entry
+            .changes
+            .into_iter()
+            .map(|change| AuditChangeDto { what: change.what, from: change.from, to: change.to })
+            .collect(),
+    });
+    Ok(private(&AuditPage { items: items.collect(), next_cursor }))
+}

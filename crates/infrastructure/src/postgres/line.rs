@@ -1,0 +1,539 @@
+//! The line in the database: lives and numbers, the admission log, and the opening draw.
+
+use std::collections::{BTreeMap, HashSet};
+
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use onsale_application::{
+    error::StoreError,
+    line::{Ceiling, DrawView, LineJournal, LiveAdmission, NewLife, News, QueueTicket, Told, Verdict, Written},
+    transaction::{Transaction, UnitOfWork},
+};
+use onsale_domain::{
+    ids::{ConcertId, UserId},
+    queue::{DrawSeed, LogEntry, LogHash, LogKind, place_hash},
+};
+use uuid::Uuid;
+
+use super::{Postgres, pool::impossible, statement::statement, transaction::PostgresTx};
+
+/// The end of a line's log, locked.
+struct LogEnd {
+    life: i64,
+    index: i64,
+    hash: LogHash,
+    newest: (i64, i64),
+}
+
+/// What the events of one batch make of one admission.
+#[derive(Default)]
+struct Fate {
+    arrived_ms: Option<i64>,
+    ended: Option<(i64, LogKind)>,
+}
+
+/// A part of the log, column by column.
+#[derive(Default)]
+struct Columns {
+    index: Vec<i64>,
+    kind: Vec<String>,
+    number: Vec<i64>,
+    place: Vec<Option<Vec<u8>>>,
+    active: Vec<Option<i64>>,
+    limit: Vec<Option<i64>>,
+    at_ms: Vec<i64>,
+    hash: Vec<Vec<u8>>,
+}
+
+fn hash_of(bytes: &[u8]) -> Result<LogHash, StoreError> {
+    bytes.try_into().map_err(|_| impossible("a hash of another length"))
+}
+
+/// The id of a place tells when it was taken: the first 48 bits of a UUID version 7 are milliseconds since 1970.
+fn taken_at_ms(id: Uuid) -> i64 {
+    i64::try_from(id.as_u64_pair().0 >> 16).unwrap_or(0)
+}
+
+impl Columns {
+    /// Appends an entry; `crowd` is active fans and the limit, for an admission.
+    fn push(&mut self, end: &mut LogEnd, kind: LogKind, number: i64, at_ms: i64, admitted: Option<(Uuid, i64, i64)>) {
+        let place = admitted.map(|(id, ..)| place_hash(id));
+        let entry = LogEntry { index: end.index + 1, kind, number, place, at_ms };
+        (end.index, end.hash) = (entry.index, entry.seal(&end.hash));
+        self.index.push(entry.index);
+        self.kind.push(kind.as_str().to_owned());
+        self.number.push(number);
+        self.place.push(place.map(|hash| hash.to_vec()));
+        self.active.push(admitted.map(|(_, active, _)| active));
+        self.limit.push(admitted.map(|(.., limit)| limit));
+        self.at_ms.push(at_ms);
+        self.hash.push(end.hash.to_vec());
+    }
+}
+
+impl Postgres {
+    async fn log_end(tx: &mut PostgresTx, concert: ConcertId) -> Result<LogEnd, StoreError> {
+        let rows: Vec<(i64, i64, Vec<u8>, i64, i64)> = tx
+            .rows(
+                statement::<(BigInt, BigInt, Binary, BigInt, BigInt)>(
+                    "SELECT life, log_index, log_hash, event_ms, event_counter FROM lines WHERE concert_id = $1 FOR UPDATE",
+                )
+                .bind::<SqlUuid, _>(concert.0),
+            )
+            .await?;
+        let (life, index, hash, ms, counter) =
+            rows.into_iter().next().ok_or_else(|| impossible("a line without a life"))?;
+        Ok(LogEnd { life, index, hash: hash_of(&hash)?, newest: (ms, counter) })
+    }
+
+    async fn apply_fates(
+        tx: &mut PostgresTx,
+        concert: ConcertId,
+        fates: BTreeMap<i64, Fate>,
+    ) -> Result<(), StoreError> {
+        if fates.is_empty() {
+            return Ok(());
+        }
+        let (mut numbers, mut arrived, mut ended, mut outcomes) = (vec![], vec![], vec![], vec![]);
+        for (number, fate) in fates {
+            numbers.push(number);
+            arrived.push(fate.arrived_ms);
+            ended.push(fate.ended.map(|(at, _)| at));
+            outcomes.push(fate.ended.map(|(_, kind)| kind.as_str().to_owned()));
+        }
+        let _: Vec<bool> = tx
+            .rows(
+                statement::<Bool>(
+                    "UPDATE line_admissions a SET arrived_ms = coalesce(a.arrived_ms, e.arrived),
+                        ended_ms = coalesce(e.ended, a.ended_ms), outcome = coalesce(e.outcome, a.outcome)
+                     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) e (number, arrived, ended, outcome)
+                     WHERE a.concert_id = $1 AND a.number = e.number RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Array<BigInt>, _>(numbers)
+                .bind::<Array<Nullable<BigInt>>, _>(arrived)
+                .bind::<Array<Nullable<BigInt>>, _>(ended)
+                .bind::<Array<Nullable<Text>>, _>(outcomes),
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn append(tx: &mut PostgresTx, concert: ConcertId, columns: Columns) -> Result<(), StoreError> {
+        let _: Vec<bool> = tx
+            .rows(
+                statement::<Bool>(
+                    "INSERT INTO line_log (concert_id, index, kind, number, place_hash, active, active_limit, at_ms, hash)
+                     SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[],
+                        $7::bigint[], $8::bigint[], $9::bytea[]) RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Array<BigInt>, _>(columns.index)
+                .bind::<Array<Text>, _>(columns.kind)
+                .bind::<Array<BigInt>, _>(columns.number)
+                .bind::<Array<Nullable<Binary>>, _>(columns.place)
+                .bind::<Array<Nullable<BigInt>>, _>(columns.active)
+                .bind::<Array<Nullable<BigInt>>, _>(columns.limit)
+                .bind::<Array<BigInt>, _>(columns.at_ms)
+                .bind::<Array<Binary>, _>(columns.hash),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Writes the admissions of a batch; those that are written and not ended stay as they are.
+    async fn admissions(
+        tx: &mut PostgresTx,
+        concert: ConcertId,
+        news: &News,
+        longest_ms: i64,
+    ) -> Result<HashSet<i64>, StoreError> {
+        let taken = news.calls.iter().map(|call| taken_at_ms(call.id)).collect::<Vec<_>>();
+        let written: Vec<i64> = tx
+            .rows(
+                statement::<BigInt>(
+                    "INSERT INTO line_admissions (concert_id, number, user_id, place_id, joined_ms, called_ms, last_end_ms)
+                     SELECT $1, c.number, c.fan, c.place, c.joined, $6, $7
+                     FROM unnest($2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[]) c (number, fan, place, joined)
+                     ON CONFLICT (concert_id, number) DO UPDATE SET user_id = excluded.user_id,
+                        place_id = excluded.place_id, called_ms = excluded.called_ms, last_end_ms = excluded.last_end_ms,
+                        arrived_ms = NULL, ended_ms = NULL, outcome = NULL, times = line_admissions.times + 1
+                     WHERE line_admissions.ended_ms IS NOT NULL
+                     RETURNING number",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Array<BigInt>, _>(news.calls.iter().map(|call| call.number).collect::<Vec<_>>())
+                .bind::<Array<SqlUuid>, _>(news.calls.iter().map(|call| call.user_id.0).collect::<Vec<_>>())
+                .bind::<Array<SqlUuid>, _>(news.calls.iter().map(|call| call.id).collect::<Vec<_>>())
+                .bind::<Array<BigInt>, _>(taken)
+                .bind::<BigInt, _>(news.now_ms)
+                .bind::<BigInt, _>(news.now_ms + longest_ms),
+            )
+            .await?;
+        Ok(written.into_iter().collect())
+    }
+}
+
+/// Events that are not in the log yet, as entries, and what they make of admissions.
+fn take_events(news: &News, end: &mut LogEnd, columns: &mut Columns) -> BTreeMap<i64, Fate> {
+    let mut fates: BTreeMap<i64, Fate> = BTreeMap::new();
+    let newest = end.newest;
+    for event in news.events.iter().filter(|event| (event.at_ms, event.counter) > newest) {
+        for &number in &event.numbers {
+            columns.push(end, event.kind, number, event.at_ms, None);
+            match event.kind {
+                LogKind::Admitted | LogKind::Departed => {}
+                LogKind::Arrived => fates.entry(number).or_default().arrived_ms = Some(event.at_ms),
+                ended => fates.entry(number).or_default().ended = Some((event.at_ms, ended)),
+            }
+        }
+        end.newest = end.newest.max((event.at_ms, event.counter));
+    }
+    fates
+}
+
+impl LineJournal for Postgres {
+    async fn begin_life(&self, concert: ConcertId, lead: i64) -> Result<NewLife, StoreError> {
+        type Row = ((i64, i64, i64, i64, i64), (i64, Option<i64>, Option<i64>, i64, i64));
+        let row: Option<Row> = self
+            .row(|| {
+                statement::<(
+                    (BigInt, BigInt, BigInt, BigInt, BigInt),
+                    (BigInt, Nullable<BigInt>, Nullable<BigInt>, BigInt, BigInt),
+                )>(
+                    "WITH before AS (
+                        SELECT l.*, c.sale_state FROM concerts c LEFT JOIN lines l ON l.concert_id = c.id WHERE c.id = $1
+                     ), planned AS (
+                        SELECT coalesce(ceiling, 0) AS given_out, coalesce(seen, 0) AS seen,
+                            coalesce(registered, 0) AS registered,
+                            CASE WHEN draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue'
+                                THEN coalesce(draw_done, ceiling) END AS draw_from,
+                            CASE WHEN draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue'
+                                THEN coalesce(draw_before, ceiling) + registered END AS draw_to
+                        FROM before
+                     ), written AS (
+                        INSERT INTO lines (concert_id, life, ceiling) SELECT $1, 1, $2
+                        ON CONFLICT (concert_id) DO UPDATE SET life = lines.life + 1,
+                            ceiling = lines.ceiling + $2 + lines.registered
+                        RETURNING life, ceiling, event_ms, event_counter
+                     )
+                     SELECT w.life, p.given_out, p.seen, w.ceiling,
+                        coalesce((SELECT max(number) FROM line_admissions WHERE concert_id = $1), 0),
+                        p.registered, p.draw_from, p.draw_to, w.event_ms, w.event_counter
+                     FROM planned p, written w",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(lead)
+            })
+            .await?;
+        let ((life, given_out, seen, ceiling, served), (registered, draw_from, draw_to, ms, counter)) =
+            row.ok_or_else(|| impossible("a line of no concert"))?;
+        Ok(NewLife {
+            life,
+            // A process that was slower than another one saw the ceiling before that one's life.
+            given_out: given_out.max(ceiling - lead - registered),
+            seen,
+            ceiling,
+            served,
+            draw: draw_from.zip(draw_to),
+            newest: (ms, counter),
+        })
+    }
+
+    async fn ceiling(&self, concert: ConcertId) -> Result<Ceiling, StoreError> {
+        let row: Option<(i64, i64, i64, i64)> = self
+            .row(|| {
+                statement::<(BigInt, BigInt, BigInt, BigInt)>(
+                    "SELECT life, ceiling, seen, registered FROM lines WHERE concert_id = $1",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        let (life, ceiling, seen, registered) = row.unwrap_or_default();
+        Ok(Ceiling { life, ceiling, seen, registered })
+    }
+
+    async fn raise(&self, concert: ConcertId, to: Ceiling) -> Result<bool, StoreError> {
+        let raised: Option<bool> = self
+            .row(|| {
+                statement::<Bool>(
+                    "UPDATE lines SET ceiling = greatest(ceiling, $3), seen = greatest(seen, $4),
+                        registered = greatest(registered, $5)
+                     WHERE concert_id = $1 AND life = $2 RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(to.life)
+                .bind::<BigInt, _>(to.ceiling)
+                .bind::<BigInt, _>(to.seen)
+                .bind::<BigInt, _>(to.registered)
+            })
+            .await?;
+        Ok(raised.is_some())
+    }
+
+    async fn write(&self, concert: ConcertId, news: &News, longest_ms: i64) -> Result<Written, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut end = Self::log_end(&mut tx, concert).await?;
+        if end.life != news.life {
+            tx.rollback().await?;
+            return Ok(Written::OtherLife);
+        }
+        // Somebody has written what happened after this news was read, so the calls in it may be over.
+        if end.newest > news.newest {
+            tx.rollback().await?;
+            return Ok(Written::Stale);
+        }
+        let mut columns = Columns::default();
+        let fates = take_events(news, &mut end, &mut columns);
+        Self::apply_fates(&mut tx, concert, fates).await?;
+        if !news.calls.is_empty() {
+            let written = Self::admissions(&mut tx, concert, news, longest_ms).await?;
+            let mut calls: Vec<_> = news.calls.iter().filter(|call| written.contains(&call.number)).collect();
+            calls.sort_by_key(|call| call.number);
+            for call in calls {
+                let crowd = (call.id, news.active, news.limit);
+                columns.push(&mut end, LogKind::Admitted, call.number, news.now_ms, Some(crowd));
+            }
+        }
+        if columns.index.is_empty() {
+            tx.rollback().await?;
+            return Ok(Written::Done);
+        }
+        Self::append(&mut tx, concert, columns).await?;
+        let _: Vec<bool> = tx
+            .rows(
+                statement::<Bool>(
+                    "UPDATE lines SET log_index = $2, log_hash = $3, event_ms = $4, event_counter = $5
+                     WHERE concert_id = $1 RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(end.index)
+                .bind::<Binary, _>(end.hash.to_vec())
+                .bind::<BigInt, _>(end.newest.0)
+                .bind::<BigInt, _>(end.newest.1),
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(Written::Done)
+    }
+
+    async fn is_admitted(&self, ticket: &QueueTicket) -> Result<bool, StoreError> {
+        let admitted: Option<bool> = self
+            .row(|| {
+                statement::<Bool>(
+                    "SELECT true FROM line_admissions
+                     WHERE concert_id = $1 AND number = $2 AND user_id = $3 AND place_id = $4 AND ended_ms IS NULL
+                        AND last_end_ms > extract(epoch FROM now()) * 1000",
+                )
+                .bind::<SqlUuid, _>(ticket.concert_id.0)
+                .bind::<BigInt, _>(ticket.number)
+                .bind::<SqlUuid, _>(ticket.user_id.0)
+                .bind::<SqlUuid, _>(ticket.id)
+            })
+            .await?;
+        Ok(admitted.is_some())
+    }
+
+    async fn live_admissions(
+        &self,
+        concert: ConcertId,
+        after: i64,
+        most: i64,
+    ) -> Result<Vec<LiveAdmission>, StoreError> {
+        let rows: Vec<(Uuid, i64, Uuid, i64, bool)> = self
+            .rows(|| {
+                statement::<(SqlUuid, BigInt, SqlUuid, BigInt, Bool)>(
+                    "SELECT user_id, number, place_id, last_end_ms, arrived_ms IS NOT NULL FROM line_admissions
+                     WHERE concert_id = $1 AND number > $2 AND ended_ms IS NULL ORDER BY number LIMIT $3",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(after)
+                .bind::<BigInt, _>(most)
+            })
+            .await?;
+        let live = |(user, number, id, last_end_ms, arrived)| LiveAdmission {
+            user_id: UserId(user),
+            number,
+            id,
+            last_end_ms,
+            arrived,
+        };
+        Ok(rows.into_iter().map(live).collect())
+    }
+
+    async fn departed(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<i64>, StoreError> {
+        self.rows(|| {
+            statement::<BigInt>(
+                "SELECT number FROM line_log WHERE concert_id = $1 AND kind = 'departed' AND number > $2
+                 ORDER BY number LIMIT $3",
+            )
+            .bind::<SqlUuid, _>(concert.0)
+            .bind::<BigInt, _>(after)
+            .bind::<BigInt, _>(most)
+        })
+        .await
+    }
+
+    async fn verdict(&self, concert: ConcertId, number: i64, return_ms: i64) -> Result<Verdict, StoreError> {
+        let may_return: Option<bool> = self
+            .row(|| {
+                statement::<Bool>(
+                    "SELECT coalesce(outcome = 'returned' OR (outcome = 'lapsed'
+                        AND ended_ms + $3 > extract(epoch FROM now()) * 1000), false)
+                     FROM line_admissions WHERE concert_id = $1 AND number = $2",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(number)
+                .bind::<BigInt, _>(return_ms)
+            })
+            .await?;
+        Ok(match may_return {
+            None => Verdict::Missed,
+            Some(true) => Verdict::MayReturn,
+            Some(false) => Verdict::Over,
+        })
+    }
+
+    async fn note_told(&self, concert: ConcertId, at_ms: i64, told: &[Told]) -> Result<(), StoreError> {
+        let _: Vec<bool> = self
+            .rows(|| {
+                statement::<Bool>(
+                    "INSERT INTO line_estimates (concert_id, number, at_ms, low_secs, high_secs)
+                     SELECT $1, t.number, $2, t.low, t.high FROM unnest($3::bigint[], $4::bigint[], $5::bigint[])
+                        t (number, low, high)
+                     ON CONFLICT DO NOTHING RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(at_ms)
+                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.number).collect::<Vec<_>>())
+                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.low_secs).collect::<Vec<_>>())
+                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.high_secs).collect::<Vec<_>>())
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn draw_seed(&self, concert: ConcertId, fresh: DrawSeed) -> Result<DrawSeed, StoreError> {
+        let seed: Option<Vec<u8>> = self
+            .row(|| {
+                statement::<Binary>(
+                    "INSERT INTO lines (concert_id, draw_seed) VALUES ($1, $2)
+                     ON CONFLICT (concert_id) DO UPDATE SET draw_seed = coalesce(lines.draw_seed, excluded.draw_seed)
+                     RETURNING draw_seed",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Binary, _>(fresh.0.to_vec())
+            })
+            .await?;
+        Ok(DrawSeed(hash_of(&seed.ok_or_else(|| impossible("no seed"))?)?))
+    }
+
+    async fn write_draw(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        after: i64,
+        ballots: &[(UserId, Uuid)],
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        // The next part, or the last one once more, by a process that found it written and not placed.
+        let taken: Vec<bool> = tx
+            .rows(
+                statement::<Bool>(
+                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_part = $3, draw_done = $3 + $4
+                     WHERE concert_id = $1 AND life = $2 AND ($3 >= coalesce(draw_done, 0) OR $3 = draw_part)
+                     RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(life)
+                .bind::<BigInt, _>(after)
+                .bind::<BigInt, _>(i64::try_from(ballots.len()).unwrap_or(i64::MAX)),
+            )
+            .await?;
+        if taken.is_empty() {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        let _: Vec<bool> = tx
+            .rows(
+                statement::<Bool>("DELETE FROM line_ballots WHERE concert_id = $1 AND number > $2 RETURNING true")
+                    .bind::<SqlUuid, _>(concert.0)
+                    .bind::<BigInt, _>(after),
+            )
+            .await?;
+        let _: Vec<i64> = tx
+            .rows(
+                statement::<BigInt>(
+                    "WITH added AS (
+                        INSERT INTO line_ballots (concert_id, number, user_id, place_id)
+                        SELECT $1, $2 + b.place, b.fan, b.ballot
+                        FROM unnest($3::uuid[], $4::uuid[]) WITH ORDINALITY b (fan, ballot, place) RETURNING 1)
+                     SELECT count(*) FROM added",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(after)
+                .bind::<Array<SqlUuid>, _>(ballots.iter().map(|(fan, _)| fan.0).collect::<Vec<_>>())
+                .bind::<Array<SqlUuid>, _>(ballots.iter().map(|(_, ballot)| *ballot).collect::<Vec<_>>()),
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, UserId, Uuid)>, StoreError> {
+        let rows: Vec<(i64, Uuid, Uuid)> = self
+            .rows(|| {
+                statement::<(BigInt, SqlUuid, SqlUuid)>(
+                    "SELECT number, user_id, place_id FROM line_ballots WHERE concert_id = $1 AND number > $2
+                     ORDER BY number LIMIT $3",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(after)
+                .bind::<BigInt, _>(most)
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(number, fan, ballot)| (number, UserId(fan), ballot)).collect())
+    }
+
+    async fn drawn(&self, concert: ConcertId, ballot: Uuid) -> Result<Option<i64>, StoreError> {
+        self.row(|| {
+            statement::<BigInt>("SELECT number FROM line_ballots WHERE concert_id = $1 AND place_id = $2")
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<SqlUuid, _>(ballot)
+        })
+        .await
+    }
+
+    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
+        let row: Option<(Vec<u8>, bool, Option<i64>, Option<i64>)> = self
+            .row(|| {
+                statement::<(Binary, Bool, Nullable<BigInt>, Nullable<BigInt>)>(
+                    "SELECT draw_seed, draw_finished_at IS NOT NULL, draw_before, draw_done FROM lines
+                     WHERE concert_id = $1 AND draw_seed IS NOT NULL",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        let Some((seed, finished, before, done)) = row else { return Ok(None) };
+        let seed = DrawSeed(hash_of(&seed)?);
+        Ok(Some(DrawView {
+            commitment: seed.commitment(),
+            seed: finished.then_some(seed.0),
+            first: before.unwrap_or(0) + 1,
+            last: done.or(before).unwrap_or(0),
+        }))
+    }
+
+    async fn finish_draw(&self, concert: ConcertId) -> Result<(), StoreError> {
+        let _: Vec<chrono::DateTime<chrono::Utc>> = self
+            .rows(|| {
+                statement::<Timestamptz>(
+                    "UPDATE lines SET draw_finished_at = now()
+                     WHERE concert_id = $1 AND draw_seed IS NOT NULL AND draw_finished_at IS NULL
+                     RETURNING draw_finished_at",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        Ok(())
+    }
+}

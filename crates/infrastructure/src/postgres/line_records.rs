@@ -1,0 +1,86 @@
+//! What a line leaves behind, for reports and for anyone who checks it.
+
+use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
+use onsale_application::{
+    error::StoreError,
+    line::{LineRecordQueries, LoggedAdmission},
+};
+use onsale_domain::{
+    ids::ConcertId,
+    queue::{Eta, LogEntry, LogHash, LogKind},
+};
+
+use super::{Postgres, pool::impossible, statement::statement};
+
+fn kind_of(word: &str) -> Result<LogKind, StoreError> {
+    LogKind::parse(word).ok_or_else(|| impossible("an unknown kind of log entry"))
+}
+
+fn hash_of(bytes: Vec<u8>) -> Result<LogHash, StoreError> {
+    bytes.try_into().map_err(|_| impossible("a hash of another length"))
+}
+
+impl LineRecordQueries for Postgres {
+    async fn admissions_logged(
+        &self,
+        concert: ConcertId,
+        after: i64,
+        most: i64,
+    ) -> Result<Vec<LoggedAdmission>, StoreError> {
+        type Row = ((i64, i64, i64, i64, i64), (Option<i64>, Option<i64>, Option<i64>, Option<i64>));
+        let rows: Vec<Row> = self
+            .rows(|| {
+                statement::<(
+                    (BigInt, BigInt, BigInt, BigInt, BigInt),
+                    (Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>),
+                )>(
+                    "SELECT l.index, l.number, l.at_ms, l.active, l.active_limit, a.joined_ms, e.low_secs, e.high_secs,
+                        e.at_ms
+                     FROM line_log l
+                     LEFT JOIN line_admissions a ON a.concert_id = l.concert_id AND a.number = l.number
+                     LEFT JOIN line_estimates e ON e.concert_id = l.concert_id AND e.number = l.number
+                     WHERE l.concert_id = $1 AND l.kind = 'admitted' AND l.index > $2 ORDER BY l.index LIMIT $3",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(after)
+                .bind::<BigInt, _>(most)
+            })
+            .await?;
+        let logged = |((index, number, at_ms, active, limit), (joined_ms, low, high, told_at)): Row| {
+            let eta = low.zip(high).map(|(low_secs, high_secs)| Eta { low_secs, high_secs });
+            LoggedAdmission { index, number, at_ms, active, limit, joined_ms, told: eta.zip(told_at) }
+        };
+        Ok(rows.into_iter().map(logged).collect())
+    }
+
+    async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError> {
+        let rows: Vec<(String, i64)> = self
+            .rows(|| {
+                statement::<(Text, BigInt)>("SELECT kind, count(*) FROM line_log WHERE concert_id = $1 GROUP BY kind")
+                    .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        rows.into_iter().map(|(kind, count)| Ok((kind_of(&kind)?, count))).collect()
+    }
+
+    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
+        type Row = (i64, String, i64, Option<Vec<u8>>, i64, Vec<u8>);
+        let rows: Vec<Row> = self
+            .rows(|| {
+                statement::<(BigInt, Text, BigInt, Nullable<Binary>, BigInt, Binary)>(
+                    "SELECT index, kind, number, place_hash, at_ms, hash FROM line_log
+                     WHERE concert_id = $1 AND index > $2 ORDER BY index LIMIT $3",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(after)
+                .bind::<BigInt, _>(most)
+            })
+            .await?;
+        rows.into_iter()
+            .map(|(index, kind, number, place, at_ms, hash)| {
+                let place = place.map(hash_of).transpose()?;
+                Ok((LogEntry { index, kind: kind_of(&kind)?, number, place, at_ms }, hash_of(hash)?))
+            })
+            .collect()
+    }
+}

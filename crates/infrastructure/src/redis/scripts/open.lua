@@ -1,0 +1,25 @@
+-- Makes called fans active, after their admissions have been written to the database. Doing it twice is doing it once.
+--
+-- ARGV 1 life in which they were called  2... fans
+-- Returns {how many became active, ms when the claim window of these ends}
+if redis.call('HGET', st, 'life') ~= ARGV[1] then return {0, '0'} end
+local fans = {unpack(ARGV, 2)}
+local claim_end = text(now + num(redis.call('HGET', cfg, 'claim_ms')))
+local called, open, opened = redis.call('ZMSCORE', call, unpack(fans)), {}, {}
+local passed = num(redis.call('HGET', st, 'passed'))
+for i = 1, #fans do
+  if called[i] then
+    opened[#opened + 1] = fans[i]
+    open[#open + 1] = claim_end
+    open[#open + 1] = fans[i]
+    passed = math.max(passed, num(called[i]))
+  end
+end
+if #opened > 0 then
+  redis.call('ZREM', call, unpack(opened))
+  redis.call('ZREM', last, unpack(opened))
+  redis.call('ZADD', act, unpack(open))
+  redis.call('HSET', st, 'passed', text(passed))
+  redis.call('HINCRBY', st, 'promoted', #opened)
+end
+return {#opened, claim_end}

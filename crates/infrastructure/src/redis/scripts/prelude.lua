@@ -1,0 +1,82 @@
+-- Goes before every script of the line. All scripts take the same keys, which carry the concert's hash tag, so that a
+-- line lives on one node of a cluster. A fan is 16 raw bytes, and so is the id of a place.
+local cfg,    -- hash: the settings, as applied
+  st,         -- hash: life, server, counters, and what is under way
+  tok,        -- hash: fan -> number ':' id of the fan's place; number 0 in the pre-queue
+  wait,       -- zset: fan by number; stands in line
+  back,       -- zset: fan by number; had been called, lapsed, and came back: goes first
+  call,       -- zset: fan by number; called, and being written to the admission log; counts against the limit
+  act,        -- zset: fan by the end of the token in ms; before the first use this is the end of the claim window
+  last,       -- zset: fan by the end in ms beyond which use does not renew; only fans who have used their token
+  lapsed,     -- zset: fan by the end in ms of the time to come back
+  gone,       -- list: what happened to numbers that still wait, for snapshots: 'n' left, 'a-b' never given out,
+              -- 'mn' moved to another token
+  left,       -- bitmap: numbers whose fans left; they are not restored
+  pre,        -- zset: fan by the key of the ballot; in the pre-queue
+  log         -- stream: what happened, until it is written to the database
+  = unpack(KEYS)
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Lua would write large numbers with 14 digits.
+local function text(number) return string.format('%.0f', number) end
+local function num(value) return tonumber(value or '0') end
+
+-- A life of the line belongs to one run of one Redis process. After a restart or a failover the newest writes may be
+-- missing, so nothing is given out until the line has begun a new life.
+local function same_server(run)
+  return run and string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) ~= nil
+end
+
+local function record(kind, numbers) redis.call('XADD', log, '*', kind, numbers) end
+
+local function number_and_id(place) return string.sub(place, 1, #place - 17), string.sub(place, -16) end
+
+-- The turn was not used within the claim window: it goes to the next, the fan may come back for a while.
+local function lapse(fan, number, claim_end)
+  redis.call('ZREM', act, fan)
+  redis.call('ZADD', lapsed, text(claim_end + num(redis.call('HGET', cfg, 'return_ms'))), fan)
+  redis.call('HINCRBY', st, 'lapsed', 1)
+  redis.call('HINCRBY', st, 'owed', 1)
+  record('lapsed', number)
+end
+
+-- Takes a dead place away. What ended with it is recorded, so that the log knows of every slot that came free.
+local function bury(fan, number)
+  if redis.call('ZREM', act, fan) == 1 then record('expired', number) end
+  redis.call('ZREM', last, fan)
+  if redis.call('ZREM', lapsed, fan) == 1 then record('forfeited', number) end
+  redis.call('HDEL', tok, fan)
+end
+
+-- Where a fan is: 'a' active (with the end), 'w' waiting, 'c' called, 'b' back at the head (with the rank), 'l' lapsed
+-- (with the end of the time to come back), 'p' in the pre-queue, or nothing.
+local function whereabouts(fan, number)
+  local ends = redis.call('ZSCORE', act, fan)
+  if ends then
+    if num(ends) > now then return 'a', ends end
+    if redis.call('ZSCORE', last, fan) then return nil end
+    lapse(fan, number, num(ends))
+  elseif redis.call('ZSCORE', wait, fan) then
+    return 'w', '0'
+  elseif redis.call('ZSCORE', call, fan) then
+    return 'c', '0'
+  end
+  local rank = redis.call('ZRANK', back, fan)
+  if rank then return 'b', text(rank) end
+  local to = redis.call('ZSCORE', lapsed, fan)
+  if to and num(to) > now then return 'l', to end
+  if number == '0' and redis.call('ZSCORE', pre, fan) then return 'p', '0' end
+  return nil
+end
+
+-- As whereabouts, for a fan who shows up: one whose turn lapsed stands at the head again.
+local function arrive(fan, number)
+  local kind, value = whereabouts(fan, number)
+  if kind ~= 'l' then return kind, value end
+  redis.call('ZREM', lapsed, fan)
+  redis.call('ZADD', back, number, fan)
+  redis.call('HINCRBY', st, 'returned', 1)
+  record('returned', number)
+  return 'b', text(redis.call('ZRANK', back, fan))
+end

@@ -21,6 +21,8 @@ CREATE TABLE lines (
     -- Highest number that may have been given out, and that certainly was. A new life begins above the ceiling.
     ceiling          bigint NOT NULL DEFAULT 0,
     seen             bigint NOT NULL DEFAULT 0,
+    -- First and last of each range of numbers that a new life skipped.
+    jumps            bigint[] NOT NULL DEFAULT '{}',
     -- Most fans ever seen in the pre-queue.
     registered       bigint NOT NULL DEFAULT 0,
     -- The end of the admission log, and the newest event of the store that is in it.
@@ -28,11 +30,13 @@ CREATE TABLE lines (
     log_hash         bytea  NOT NULL DEFAULT decode(repeat('00', 32), 'hex') CHECK (length(log_hash) = 32),
     event_ms         bigint NOT NULL DEFAULT 0,
     event_counter    bigint NOT NULL DEFAULT 0,
-    -- The opening draw: its secret, the number before its first, before its last part, and its last.
+    -- The opening draw: its secret; the number before its first, and the last that is set aside for it; the last that
+    -- has been drawn, and in which turn.
     draw_seed        bytea  CHECK (length(draw_seed) = 32),
     draw_before      bigint,
-    draw_part        bigint,
+    draw_to          bigint,
     draw_done        bigint,
+    draw_turn        bigint NOT NULL DEFAULT 0,
     draw_finished_at timestamptz,
     CHECK (seen <= ceiling)
 );
@@ -74,8 +78,8 @@ CREATE TABLE line_log (
     CHECK ((kind = 'admitted') = (place_hash IS NOT NULL)),
     CHECK ((kind = 'admitted') = (active IS NOT NULL AND active_limit IS NOT NULL))
 );
--- Who left the line while waiting, asked after a loss.
-CREATE INDEX line_log_departed ON line_log (concert_id, number) WHERE kind = 'departed';
+-- Who left, asked after a loss.
+CREATE INDEX line_log_left ON line_log (concert_id, number) WHERE kind IN ('departed', 'left', 'paid');
 CREATE TRIGGER line_log_append_only BEFORE UPDATE OR DELETE ON line_log
     FOR EACH ROW EXECUTE FUNCTION append_only();
 CREATE TRIGGER line_log_no_truncate BEFORE TRUNCATE ON line_log

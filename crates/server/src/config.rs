@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, ops::RangeInclusive, path
 use base64::{Engine, engine::general_purpose::STANDARD};
 use onsale_domain::money::Currency;
 use onsale_http_api::Limits;
-use onsale_infrastructure::{postgres::PostgresConfig, redis::RedisConfig};
+use onsale_infrastructure::{
+    postgres::PostgresConfig,
+    redis::{RedisConfig, RedisMode},
+};
 
 /// A secret that is never printed.
 #[derive(Clone)]
@@ -180,6 +183,16 @@ impl Reader<'_> {
         })
     }
 
+    /// One URL of a Redis, or several with commas between.
+    fn urls(&mut self, name: &'static str, also: Option<&str>, default: Option<Vec<String>>) -> Option<Vec<String>> {
+        const SCHEMES: [&str; 3] = ["redis://", "rediss://", "unix://"];
+        let expected = format!("one or more URLs that start with {}, with commas between", SCHEMES.join(" or "));
+        self.parsed(name, also, default, &expected, |text| {
+            let urls: Vec<String> = text.split(',').map(|url| url.trim().to_owned()).collect();
+            urls.iter().all(|url| SCHEMES.iter().any(|scheme| url.starts_with(scheme))).then_some(urls)
+        })
+    }
+
     fn secret(&mut self, name: &'static str, bytes: RangeInclusive<usize>) -> Option<Secret> {
         let expected = format!("base64 of {} to {} bytes", bytes.start(), bytes.end());
         self.parsed(name, None, None, &expected, |text| {
@@ -246,13 +259,8 @@ impl Config {
         let connections_per_worker = r.size("http.connections_per_worker", 1..=1_000_000, 25_000);
         let shutdown = r.millis("http.shutdown_ms", 0..=600_000, 15_000);
         let database = Self::read_database(r);
-        let redis_url = r.url("redis.url", Some("REDIS_URL"), &["redis://", "rediss://", "unix://"], None);
-        let cache_url = r.url(
-            "redis.cache_url",
-            None,
-            &["redis://", "rediss://", "unix://"],
-            redis_url.clone().or(Some(String::new())),
-        );
+        let redis = Self::read_redis(r);
+        let cache_urls = r.urls("redis.cache_url", None, Some(vec![]));
         let connections = r.size("redis.connections", 1..=64, 4);
         let redis_timeout = r.millis("redis.timeout_ms", 10..=60_000, 1_000);
         let cache_timeout = r.millis("redis.cache_timeout_ms", 10..=60_000, 200);
@@ -288,6 +296,13 @@ impl Config {
         });
         let log_filter = r.text("log.filter", "info");
         let connections = connections?;
+        let (redis_urls, redis_mode) = redis?;
+        // The cache is on the line's Redis unless it has one of its own, a single server.
+        let (urls, mode) = match cache_urls? {
+            urls if urls.is_empty() => (redis_urls.clone(), redis_mode.clone()),
+            urls => (urls, RedisMode::Single),
+        };
+        let cache = RedisConfig { urls, mode, connections, timeout: Duration::ZERO };
         Some(Self {
             bind: bind?,
             workers: workers?,
@@ -302,8 +317,8 @@ impl Config {
             connections_per_worker: connections_per_worker?,
             shutdown: shutdown?,
             database: database?,
-            redis: RedisConfig { url: redis_url?, connections, timeout: redis_timeout? },
-            cache: RedisConfig { url: cache_url?, connections: 1, timeout: cache_timeout? },
+            cache: RedisConfig { connections: 1, timeout: cache_timeout?, ..cache },
+            redis: RedisConfig { urls: redis_urls, mode: redis_mode, connections, timeout: redis_timeout? },
             redis_prefix: redis_prefix?,
             cache_ttl: Duration::from_secs(u64::try_from(cache_ttl?).ok()?),
             secret: secret?,
@@ -323,6 +338,25 @@ impl Config {
             log_format: log_format?,
             log_filter: log_filter?,
         })
+    }
+
+    fn read_redis(r: &mut Reader<'_>) -> Option<(Vec<String>, RedisMode)> {
+        let urls = r.urls("redis.url", Some("REDIS_URL"), None);
+        let master = r.text("redis.sentinel_master", "mymaster")?;
+        let mode = r.parsed("redis.mode", None, Some(RedisMode::Single), "single, cluster or sentinel", |text| {
+            Some(match text {
+                "single" => RedisMode::Single,
+                "cluster" => RedisMode::Cluster,
+                "sentinel" => RedisMode::Sentinel(master.clone()),
+                _ => return None,
+            })
+        })?;
+        let urls = urls?;
+        if mode == RedisMode::Single && urls.len() > 1 {
+            r.faults.push("redis.url must be one URL unless redis.mode is cluster or sentinel".to_owned());
+            return None;
+        }
+        Some((urls, mode))
     }
 
     fn read_database(r: &mut Reader<'_>) -> Option<PostgresConfig> {
@@ -361,7 +395,8 @@ mod tests {
     fn the_defaults_and_four_values_are_enough() {
         let config = Config::parse("", &environment).expect("right");
         assert_eq!(config.bind.port(), 8080);
-        assert_eq!(config.cache.url, config.redis.url);
+        assert_eq!(config.cache.urls, config.redis.urls);
+        assert_eq!(config.redis.mode, RedisMode::Single);
         assert!(!config.allow_token_mint);
     }
 
@@ -383,6 +418,23 @@ mod tests {
         ] {
             assert!(named(name), "{name} is not named in {faults:#?}");
         }
+    }
+
+    #[test]
+    fn redis_may_be_a_cluster_or_watched_by_sentinels() {
+        let with = |settings: &'static str| {
+            Config::parse(settings, &|name| match name {
+                "REDIS_URL" => Some("redis://a:1, redis://b:2".to_owned()),
+                _ => environment(name),
+            })
+        };
+        let cluster = with("[redis]\nmode = 'cluster'").expect("right");
+        assert_eq!((cluster.redis.urls.len(), &cluster.redis.mode), (2, &RedisMode::Cluster));
+        assert_eq!(cluster.cache.mode, RedisMode::Cluster, "the cache is there too");
+        let sentinel = with("[redis]\nmode = 'sentinel'\nsentinel_master = 'line'").expect("right");
+        assert_eq!(sentinel.redis.mode, RedisMode::Sentinel("line".to_owned()));
+        assert!(with("").is_err(), "one server has one URL");
+        assert!(with("[redis]\nmode = 'many'").is_err());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 pub mod config;
 pub mod demo;
 pub mod dev;
+pub mod line_checks;
 pub mod mint;
+pub mod reporting;
 pub mod schedulers;
 pub mod serve;
 pub mod telemetry;

@@ -8,10 +8,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use onsale_domain::account::Role;
+use onsale_domain::{account::Role, ids::ConcertId};
 use onsale_infrastructure::postgres::{Postgres, migrations};
 use onsale_local_stack::{Stack, StackConfig};
-use onsale_server::{config::Config, demo, dev, mint, serve, telemetry, wiring};
+use onsale_server::{config::Config, demo, dev, line_checks, mint, reporting, serve, telemetry, wiring};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,6 +66,11 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Lines: check what one has published, report on one.
+    Line {
+        #[command(subcommand)]
+        command: LineCommand,
+    },
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -111,6 +116,33 @@ enum TokenCommand {
         /// Start of the fans' addresses.
         #[arg(long, default_value = "load")]
         prefix: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+#[derive(Subcommand)]
+enum LineCommand {
+    /// Check the published draw and log of a line, from files; needs no store. See docs/ACCOUNTABLE.md.
+    Verify {
+        /// What GET /api/v1/concerts/{id}/queue/draw answered.
+        #[arg(long)]
+        draw: Option<PathBuf>,
+        /// What GET /api/v1/concerts/{id}/queue/log answered.
+        #[arg(long)]
+        log: Option<PathBuf>,
+        /// A receipt, to be found in them.
+        #[arg(long, requires = "keys")]
+        receipt: Option<PathBuf>,
+        /// What GET /.well-known/jwks.json answered, to check the receipt's signature.
+        #[arg(long)]
+        keys: Option<PathBuf>,
+    },
+    /// Whether a line was fair, from the database.
+    Report {
+        /// The concert's id.
+        #[arg(long)]
+        concert: uuid::Uuid,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -182,9 +214,40 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
                 writeln!(out, "{}", serde_json::to_string(&token)?)?;
             }
         }
+        Command::Line { command: LineCommand::Verify { draw, log, receipt, keys } } => {
+            let receipt = match receipt.zip(keys) {
+                Some((receipt, keys)) => {
+                    let claims = line_checks::verify_receipt(&receipt, &keys)?;
+                    println!("The receipt is genuine: number {}.", claims.number);
+                    Some(claims)
+                }
+                None => None,
+            };
+            if let Some(draw) = &draw {
+                print_lines(&line_checks::verify_draw(draw, receipt.as_ref())?);
+            }
+            if let Some(log) = &log {
+                print_lines(&line_checks::verify_log(log, receipt.as_ref())?);
+            }
+            if draw.is_none() && log.is_none() && receipt.is_none() {
+                return Err("give --draw, --log or --receipt with --keys".into());
+            }
+        }
+        Command::Line { command: LineCommand::Report { concert, config } } => {
+            let config = Config::load(config.config.as_deref())?;
+            let instance = wiring::instance(&config, &tokio::runtime::Handle::current())?;
+            let report = instance.api.facades.line_records.report(ConcertId(concert)).await?;
+            print_lines(&reporting::lines(&report));
+        }
         Command::Openapi => print!("{}", onsale_http_api::openapi::text()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_lines(lines: &[String]) {
+    for line in lines {
+        println!("{line}");
+    }
 }
 
 /// Never as an argument: arguments show in the list of processes.

@@ -32,6 +32,9 @@ use crate::{
 /// The keeper over the real stores.
 pub type LineKeeper = Keeper<Postgres, RedisLines, System>;
 
+/// The gate over the real stores.
+pub type ServerGate = LineGate<Postgres, RedisLines, SignedQueueTokens, System>;
+
 /// Everything that a running instance is made of.
 pub struct Instance {
     /// The edge.
@@ -42,6 +45,8 @@ pub struct Instance {
     pub lines: Arc<RedisLines>,
     /// Runs the lines.
     pub keeper: Arc<LineKeeper>,
+    /// Checks queue tokens.
+    pub gate: Arc<ServerGate>,
     /// Metrics of what runs by itself.
     pub gauges: Gauges,
     /// Writes under way.
@@ -103,7 +108,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
         selling: Arc::new(SellingFacade {
             unit: Arc::clone(&postgres),
             queries: Arc::clone(&postgres),
-            gate,
+            gate: Arc::clone(&gate),
             maps,
             context: System,
         }),
@@ -159,5 +164,5 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
     };
     let ids: Arc<dyn Ids> = Arc::new(System);
     let api = Arc::new(ApiState::new(facades, ids, config.limits, detached.clone(), metrics, readiness, scrape));
-    Ok(Instance { api, postgres, lines, keeper, gauges, detached })
+    Ok(Instance { api, postgres, lines, keeper, gate, gauges, detached })
 }

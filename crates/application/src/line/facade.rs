@@ -257,22 +257,21 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 None => key = Some(keeper.seed(ticket.concert_id).await?.key(ticket.id)),
             }
         }
-        let mut missed = false;
+        let mut verdict = None;
         for _ in 0..3 {
-            match keeper.lines.restore(&ticket, missed, key).await? {
+            match keeper.lines.restore(&ticket, verdict, key).await? {
                 Restored::Here(held) => {
-                    keeper.snapshots.note_back(ticket.concert_id, held.ticket.life, held.ticket.number);
+                    keeper.snapshots.note_back(&held.ticket);
                     return Ok(Some(held));
                 }
                 Restored::Left | Restored::Moved => return Ok(None),
                 Restored::AskLog => {
                     let concert = self.concert(ticket.concert_id).await.map_err(store_error)?;
                     let return_ms = i64::from(concert.policy.return_secs) * 1_000;
-                    let verdict = keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await?;
-                    if verdict == Verdict::Over {
-                        return Ok(None);
+                    match keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await? {
+                        Verdict::Over => return Ok(None),
+                        known => verdict = Some(known),
                     }
-                    missed = true;
                 }
                 Restored::Lost => self.revive(ticket.concert_id).await?,
             }
@@ -303,6 +302,17 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Err(LineError::Recovering)
     }
 
+    /// Ends a place, on a line that lives. `false` when there was none.
+    pub(super) async fn end(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, StoreError> {
+        for _ in 0..3 {
+            match self.keeper.lines.leave(concert, user, end).await? {
+                Some(left) => return Ok(left),
+                None => self.revive(concert).await?,
+            }
+        }
+        Err(StoreError::Unavailable("the line recovers".into()))
+    }
+
     /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
     async fn settle(&self, id: ConcertId) {
         let settled = match self.concert(id).await {
@@ -330,7 +340,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let estimate = queue::eta(&snapshot.policy, position, snapshot.next_promotion_ms(), snapshot.pace);
         let moves = snapshot.state.promotes() && !snapshot.sold_out && snapshot.reachable;
         let poll_after_ms = queue::poll_after_ms(estimate, self.tokens.jitter());
-        self.guard.told(ticket.id, self.keeper.context.monotonic_ms(), poll_after_ms);
         let stock = snapshot.stock.clone();
         PlaceView {
             token,
@@ -347,10 +356,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     fn view(&self, held: &Held, token: Option<String>, snapshot: &Snapshot) -> PlaceView {
         let ticket = &held.ticket;
         let (place, poll_after_ms) = match held.at {
-            Whereabouts::Waiting => {
+            Whereabouts::Waiting | Whereabouts::Called => {
                 return self.waiting(ticket, token, snapshot.position(ticket.number), snapshot);
             }
-            Whereabouts::Called => return self.waiting(ticket, token, 1, snapshot),
             Whereabouts::Back { ahead } => return self.waiting(ticket, token, ahead + 1, snapshot),
             Whereabouts::PreQueue => (PlaceState::PreQueue, queue::PRE_QUEUE_POLL_AFTER_MS),
             Whereabouts::Active { expires_at } => (PlaceState::Active { expires_at }, queue::ACTIVE_POLL_AFTER_MS),
@@ -364,6 +372,13 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             line: Self::line_state(snapshot, snapshot.stock.clone()),
             odds: None,
             receipt: None,
+        }
+    }
+
+    /// Polls that come much earlier than told are refused from here on.
+    fn note_told(&self, ticket: &QueueTicket, view: &PlaceView) {
+        if matches!(view.place, PlaceState::Waiting { .. }) {
+            self.guard.told(ticket.id, self.keeper.context.monotonic_ms(), view.poll_after_ms);
         }
     }
 
@@ -396,19 +411,21 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         token: Option<&str>,
     ) -> Result<(bool, PlaceView), LineError> {
         let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
+        // Who shows a token that holds has the place, whatever the line takes now.
+        if let Some(shown) = shown {
+            match self.find(concert, user, Some(&shown)).await {
+                Ok(held) => {
+                    let snapshot = self.snapshot(concert).await?;
+                    return Ok((false, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)));
+                }
+                Err(LineError::NotInLine | LineError::TokenMoved) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let new = self.keeper.context.new_id();
-        let shown_id = shown.map(|ticket| ticket.id);
         for _ in 0..5 {
             let key = self.keeper.known_seed(concert).map(|seed| seed.key(new));
-            match self.keeper.lines.join(concert, user, new, shown_id, key).await? {
-                // A token of an earlier life proves a better place than a new one.
-                Joined::Placed(fresh, held) if shown.is_some_and(|shown| shown.life < held.ticket.life) => {
-                    let Some(shown) = shown else { break };
-                    let back = self.resume(&shown).await?.unwrap_or(held);
-                    let snapshot = self.snapshot(concert).await?;
-                    let token = self.tokens.sign_queue(&back.ticket);
-                    return Ok((fresh && back == held, self.view(&back, Some(token), &snapshot)));
-                }
+            match self.keeper.lines.join(concert, user, new, None, key).await? {
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
                         self.settle(concert).await;
@@ -419,6 +436,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     let snapshot = self.snapshot(concert).await?;
                     let token = self.tokens.sign_queue(&held.ticket);
                     let mut view = self.view(&held, Some(token), &snapshot);
+                    self.note_told(&held.ticket, &view);
                     if fresh {
                         view.receipt = Some(self.tokens.receipt(&held.ticket));
                         if let Some(eta) = view.eta {
@@ -432,7 +450,10 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Joined::NotOpen(SaleState::Draft) => return Err(LineError::NoConcert),
                 Joined::NotOpen(SaleState::Scheduled) => return Err(LineError::NotOpen),
                 Joined::NotOpen(_) => return Err(LineError::Closed),
-                Joined::NumbersUsedUp => self.keeper.raise(concert, 0).await?,
+                Joined::NumbersUsedUp => {
+                    let concert = self.concert(concert).await?;
+                    self.keeper.raise(&concert, 0).await?;
+                }
                 Joined::NeedsBallotKey => {
                     self.keeper.seed(concert).await?;
                 }
@@ -450,6 +471,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             }
             let snapshot = self.snapshot(concert).await?;
             if let Seen::Waiting(view) = self.glance(ticket, token, &snapshot) {
+                self.note_told(ticket, &view);
                 return Ok(*view);
             }
         }
@@ -472,7 +494,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             let shown = self.shown(concert, user, token)?;
             self.find(concert, user, Some(&shown)).await?;
         }
-        if self.keeper.lines.leave(concert, user, End::Left).await? { Ok(()) } else { Err(LineError::NotInLine) }
+        if self.end(concert, user, End::Left).await? { Ok(()) } else { Err(LineError::NotInLine) }
     }
 
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError> {
@@ -485,7 +507,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
 
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {
         let known = ticket.life == snapshot.life
-            || self.keeper.snapshots.is_back(ticket.concert_id, snapshot.life, ticket.number)
+            || self.keeper.snapshots.is_back(ticket, snapshot.life)
             // While the store is away nobody's place changes.
             || !snapshot.reachable;
         if ticket.number > 0 && known && snapshot.certainly_waits(ticket.number) {

@@ -97,6 +97,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     async fn finish(&self, concert: ConcertId, user: UserId) -> Result<(), StoreError> {
-        self.0.keeper.lines.leave(concert, user, End::Paid).await.map(|_| ())
+        self.0.end(concert, user, End::Paid).await.map(|_| ())
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     model::{Promotion, Tick, Ticked},
-    ports::{Ceiling, Drawing, LineJournal, LineStore, Seeds, Told, Written},
+    ports::{Ceiling, Drawing, LineJournal, LineStore, NewLife, Seeds, Told, Written},
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
 };
@@ -150,15 +150,19 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                     tended.lapsed += promotion.lapsed;
                     tended.expired += promotion.expired;
                     tended.last = promotion;
-                    self.record_numbers(concert.id, &lane, &promotion).await?;
+                    self.record_numbers(concert, &lane, &promotion).await?;
                     tended.promoted += self.settle(concert).await?;
                     if !promotion.more {
                         break;
                     }
                 }
                 Ticked::NeedsNumbers(more) => {
-                    self.raise(concert.id, more).await?;
-                    tick.registered = tick.registered.max(more);
+                    self.raise(concert, more).await?;
+                    troubles += 1;
+                }
+                Ticked::OpensDraw(before, last) => {
+                    let life = self.database.ceiling(concert.id).await?.life;
+                    tick.draw = self.database.open_draw(concert.id, life, (before, last)).await?;
                     troubles += 1;
                 }
                 Ticked::Lost => {
@@ -185,6 +189,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             sold_out: stock.map(|stock| stock.total.is_sold_out()),
             admit,
             registered: whole(&lane.memory).recorded.registered,
+            draw: None,
         }
     }
 
@@ -195,40 +200,39 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
         let mut opened = 0;
         loop {
-            let news = self.lines.news(concert.id, BATCH).await?.ok_or_else(lost)?;
+            let news = self.lines.news(concert.id, BATCH, false).await?.ok_or_else(lost)?;
             if news.events.is_empty() && news.calls.is_empty() {
                 break;
             }
             match self.database.write(concert.id, &news, longest_ms).await? {
                 Written::Done => {}
                 Written::Stale => continue,
-                Written::OtherLife => return self.meet_stranger(concert, &lane, opened).await,
+                Written::OtherLife => return Err(self.meet_stranger(concert, &lane).await?),
             }
-            whole(&lane.memory).stranger_since = None;
             if let Some(last) = news.events.last() {
                 self.lines.forget(concert.id, news.life, (last.at_ms, last.counter)).await?;
             }
             for calls in news.calls.chunks(PART) {
-                let fans: Vec<UserId> = calls.iter().map(|call| call.user_id).collect();
-                opened += self.lines.open(concert.id, news.life, &fans).await?;
+                opened += self.lines.open(concert.id, news.life, calls).await?;
             }
             if news.events.len() < BATCH && news.calls.len() < PART {
                 break;
             }
         }
+        whole(&lane.memory).stranger_since = None;
         Ok(opened)
     }
 
     /// The database knows another life than the store. Mostly somebody is recovering the line just now; when nobody
-    /// finishes, this process does.
-    async fn meet_stranger(&self, concert: &Concert, lane: &Lane, opened: i64) -> Result<i64, StoreError> {
+    /// finishes, this process does. Answers what to tell who asked meanwhile.
+    async fn meet_stranger(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
         let now = self.context.monotonic_ms();
         let since = *whole(&lane.memory).stranger_since.get_or_insert(now);
         if now - since > PATIENCE_MS {
             whole(&lane.memory).stranger_since = None;
             self.begin_life(concert).await?;
         }
-        Ok(opened)
+        Ok(lost())
     }
 
     /// Makes the line live on the store's server, whatever has happened to it.
@@ -236,14 +240,12 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = self.lane(concert.id);
         let one = lane.settling.lock().await;
         // Somebody may have done it while this waited.
-        if self.lines.news(concert.id, 0).await?.is_none() {
+        if self.lines.news(concert.id, 0, false).await?.is_none() {
             self.begin_life(concert).await?;
         }
         drop(one);
         let tick = self.settings(concert, &lane, 0).await;
-        if let Ticked::NeedsNumbers(more) = self.lines.promote(concert.id, &tick).await? {
-            self.raise(concert.id, more).await?;
-        }
+        self.lines.promote(concert.id, &tick).await?;
         Ok(())
     }
 
@@ -256,6 +258,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         if life.given_out > 0 {
             tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line recovers");
         }
+        let life = NewLife { newest: self.write_rest(id, &life).await?, ..life };
         let policy_ms = (millis(active_sliding_secs), millis(claim_secs));
         let (mut live, mut after) = (HashSet::new(), 0);
         loop {
@@ -272,13 +275,13 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             after = *last;
             self.lines.merge(id, life.life, policy_ms, &[], &part).await?;
         }
-        if life.draw.is_some() && self.lines.registered(id).await? > 0 {
+        if self.lines.registered(id).await? > 0 {
             after = 0;
             loop {
                 let part = self.database.ballots(id, after, count(PART)).await?;
                 let Some((last, ..)) = part.last() else { break };
                 after = *last;
-                self.lines.merge_drawn(id, life.life, &part).await?;
+                self.lines.merge_drawn(id, &life, &part).await?;
             }
         }
         let over: Vec<UserId> =
@@ -292,8 +295,31 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(())
     }
 
+    /// Before a new life: what the store noted and the log does not have yet, so that both agree on who is active. Answers
+    /// the newest event in the log.
+    async fn write_rest(&self, id: ConcertId, life: &NewLife) -> Result<(i64, i64), StoreError> {
+        let mut newest = life.newest;
+        loop {
+            let Some(mut news) = self.lines.news(id, BATCH, true).await? else { break };
+            let Some(last) = news.events.last().map(|event| (event.at_ms, event.counter)) else { break };
+            let of_life = std::mem::replace(&mut news.life, life.life);
+            news.calls.clear();
+            // Refused when all of it is older than the log.
+            if self.database.write(id, &news, 0).await? != Written::Done {
+                break;
+            }
+            newest = newest.max(last);
+            self.lines.forget(id, of_life, last).await?;
+            if news.events.len() < BATCH {
+                break;
+            }
+        }
+        Ok(newest)
+    }
+
     /// Keeps the recorded ceiling ahead of the numbers given out, and the numbers seen recorded.
-    async fn record_numbers(&self, id: ConcertId, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
+    async fn record_numbers(&self, concert: &Concert, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
+        let id = concert.id;
         let (recorded, last) = {
             let memory = whole(&lane.memory);
             (memory.recorded, memory.given_out)
@@ -306,7 +332,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let next = Ceiling { life: seen.life, ceiling, seen: seen.given_out, registered };
         if next != recorded {
             if !self.database.raise(id, next).await? {
-                return Ok(());
+                let _one = lane.settling.lock().await;
+                return Err(self.meet_stranger(concert, lane).await?);
             }
             if low {
                 self.lines.raise(id, seen.life, ceiling).await?;
@@ -318,13 +345,16 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     }
 
     /// Records `more` numbers, at once.
-    pub async fn raise(&self, id: ConcertId, more: i64) -> Result<(), StoreError> {
+    pub async fn raise(&self, concert: &Concert, more: i64) -> Result<(), StoreError> {
+        let id = concert.id;
         let mut next = self.database.ceiling(id).await?;
         next.ceiling += LEAD + more;
-        if self.database.raise(id, next).await? {
-            self.lines.raise(id, next.life, next.ceiling).await?;
+        if self.database.raise(id, next).await? && self.lines.raise(id, next.life, next.ceiling).await? {
+            return Ok(());
         }
-        Ok(())
+        let lane = self.lane(id);
+        let _one = lane.settling.lock().await;
+        Err(self.meet_stranger(concert, &lane).await?)
     }
 
     /// The seed of a concert's opening draw.
@@ -351,20 +381,20 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         if seen.registered > 0 {
             loop {
                 match self.lines.draw_next(concert.id, BALLOTS, self.owner).await? {
-                    Drawing::Next { life, after, ballots } => {
-                        if !self.database.write_draw(concert.id, life, after, &ballots).await? {
+                    Drawing::Next { life, after, turn, ballots } => {
+                        if !self.database.write_draw(concert.id, life, after, turn, &ballots).await? {
                             return Ok(());
                         }
                         let fans: Vec<UserId> = ballots.iter().map(|(fan, _)| *fan).collect();
-                        self.lines.draw_place(concert.id, life, after, &fans).await?;
+                        self.lines.draw_place(concert.id, life, after, turn, &fans).await?;
                     }
-                    Drawing::NeedsNumbers(more) => self.raise(concert.id, more).await?,
+                    Drawing::NeedsNumbers(more) => self.raise(concert, more).await?,
                     // While the line holds after a loss, fans of the pre-queue still show their ballots.
                     Drawing::Nothing | Drawing::Lost => return Ok(()),
                 }
             }
         }
-        if !whole(&lane.memory).draw_finished {
+        if !seen.holding && !whole(&lane.memory).draw_finished {
             self.database.finish_draw(concert.id).await?;
             whole(&lane.memory).draw_finished = true;
         }

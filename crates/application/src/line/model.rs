@@ -158,6 +158,8 @@ pub struct Tick {
     pub admit: i64,
     /// Most fans ever seen in the pre-queue.
     pub registered: i64,
+    /// The numbers of the opening draw, once the database has them: the one before the first, and the last.
+    pub draw: Option<(i64, i64)>,
 }
 
 /// A called fan.
@@ -202,6 +204,8 @@ pub struct Promotion {
     pub registered: i64,
     /// Fans made active since the line exists.
     pub promoted_total: i64,
+    /// Whether nobody is called because the line's store was lost a moment ago.
+    pub holding: bool,
 }
 
 /// What is not yet in the database, at one moment.
@@ -230,6 +234,8 @@ pub enum Ticked {
     Done(Promotion),
     /// The line opens with a draw, and so many more numbers must be recorded first.
     NeedsNumbers(i64),
+    /// The line opens with a draw of these numbers (before the first, the last), which must be recorded first.
+    OpensDraw(i64, i64),
     /// The line's life has not begun on this server.
     Lost,
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     facade::DrawView,
-    model::{Admission, End, Found, Joined, News, QueueTicket, Restored, Snapshot, Tick, Ticked},
+    model::{Admission, Call, End, Found, Joined, News, QueueTicket, Restored, Snapshot, Tick, Ticked},
 };
 use crate::error::StoreError;
 
@@ -49,6 +49,8 @@ pub enum Drawing {
         life: i64,
         /// Number before the first.
         after: i64,
+        /// Tells this part from what others may draw.
+        turn: i64,
         /// Fans and their ballots.
         ballots: Vec<(UserId, Uuid)>,
     },
@@ -81,24 +83,29 @@ pub trait LineStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
     /// Uses an active token: claims it, or renews it when less than half is left.
     fn admit(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Admission, StoreError>> + Send;
-    /// Ends the fan's place. `false` when there was none.
+    /// Ends the fan's place. `Some(false)` when there was none, `None` when the line's life has not begun on this server.
     fn leave(
         &self,
         concert: ConcertId,
         user: UserId,
         end: End,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<bool>, StoreError>> + Send;
     /// One tick: settings, sweep, and when the interval is over the calls.
     fn promote(&self, concert: ConcertId, tick: &Tick) -> impl Future<Output = Result<Ticked, StoreError>> + Send;
     /// Up to `most` events that are not in the database yet, and who is called; `None` when the line's life has not begun
-    /// on this server.
-    fn news(&self, concert: ConcertId, most: usize) -> impl Future<Output = Result<Option<News>, StoreError>> + Send;
+    /// on this server, unless `any` will do.
+    fn news(
+        &self,
+        concert: ConcertId,
+        most: usize,
+        any: bool,
+    ) -> impl Future<Output = Result<Option<News>, StoreError>> + Send;
     /// Makes called fans active. Answers how many.
     fn open(
         &self,
         concert: ConcertId,
         life: i64,
-        fans: &[UserId],
+        calls: &[Call],
     ) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// The line now, with what came onto the list of departures after `known` entries; `None` when the line's life has
     /// not begun on this server.
@@ -107,12 +114,12 @@ pub trait LineStore: Send + Sync + 'static {
         concert: ConcertId,
         known: i64,
     ) -> impl Future<Output = Result<Option<RawSnapshot>, StoreError>> + Send;
-    /// Gives back the place that a token of an earlier life proves. `missed` when the admission log says that a number
-    /// that has been passed may come back.
+    /// Gives back the place that a token of an earlier life proves. `verdict` is what the admission log says of a number
+    /// that has been passed.
     fn restore(
         &self,
         ticket: &QueueTicket,
-        missed: bool,
+        verdict: Option<Verdict>,
         key: Option<BallotKey>,
     ) -> impl Future<Output = Result<Restored, StoreError>> + Send;
 
@@ -123,9 +130,13 @@ pub trait LineStore: Send + Sync + 'static {
         life: i64,
         last: (i64, i64),
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Lets numbers be given out up to `ceiling`.
-    fn raise(&self, concert: ConcertId, life: i64, ceiling: i64)
-    -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Lets numbers be given out up to `ceiling`. `false` when the line is in another life.
+    fn raise(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        ceiling: i64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Before life `life` begins: loads admissions and departures.
     fn merge(
@@ -141,7 +152,7 @@ pub trait LineStore: Send + Sync + 'static {
     fn merge_drawn(
         &self,
         concert: ConcertId,
-        life: i64,
+        life: &NewLife,
         drawn: &[(i64, UserId, Uuid)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// How many are in the pre-queue.
@@ -176,25 +187,28 @@ pub trait LineStore: Send + Sync + 'static {
         concert: ConcertId,
         life: i64,
         after: i64,
+        turn: i64,
         fans: &[UserId],
     ) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }
 
 /// A life of a line that the database has recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLife {
     /// 1, 2, 3...
     pub life: i64,
     /// Highest number that may have been given out before.
     pub given_out: i64,
-    /// Highest number that was certainly given out before.
-    pub seen: i64,
+    /// Numbers skipped by this life and earlier ones, because nobody knew whether they had been given out: first and last.
+    pub jumps: Vec<(i64, i64)>,
     /// Highest number that may be given out now.
     pub ceiling: i64,
     /// Highest number that was called.
     pub served: i64,
     /// Where an opening draw stands: the last number drawn, and the last number of its block.
     pub draw: Option<(i64, i64)>,
+    /// The newest turn of the draw.
+    pub draw_turn: i64,
     /// The newest event in the log.
     pub newest: (i64, i64),
 }
@@ -225,6 +239,8 @@ pub struct LiveAdmission {
     pub last_end_ms: i64,
     /// Whether it has been used.
     pub arrived: bool,
+    /// Whether the number had been called before.
+    pub again: bool,
 }
 
 /// What came of writing to the admission log.
@@ -312,12 +328,21 @@ pub trait LineJournal: Send + Sync + 'static {
         concert: ConcertId,
         fresh: DrawSeed,
     ) -> impl Future<Output = Result<DrawSeed, StoreError>> + Send;
-    /// Writes the next part of the draw.
+    /// Records the numbers of the opening draw, once; answers those that were recorded first. `None` when the line has
+    /// another life.
+    fn open_draw(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        block: (i64, i64),
+    ) -> impl Future<Output = Result<Option<(i64, i64)>, StoreError>> + Send;
+    /// Writes the next part of the draw. `false` when a newer turn has been written.
     fn write_draw(
         &self,
         concert: ConcertId,
         life: i64,
         after: i64,
+        turn: i64,
         ballots: &[(UserId, Uuid)],
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Drawn ballots with numbers above `after`, in order: number, fan, ballot.

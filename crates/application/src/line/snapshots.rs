@@ -6,11 +6,10 @@ use std::{
 };
 
 use onsale_domain::{ids::ConcertId, queue::PaceMeter};
-use roaring::RoaringBitmap;
 use tokio::sync::watch;
 
 use super::{
-    model::{Departures, Snapshot},
+    model::{Departures, QueueTicket, Snapshot},
     ports::{LineStore, RawSnapshot},
     stock::{StockCache, StockQueries},
 };
@@ -33,8 +32,8 @@ struct Following {
 struct Cell {
     current: RwLock<Option<Arc<Snapshot>>>,
     following: tokio::sync::Mutex<Following>,
-    /// The life, and the numbers of earlier lives that are known to be back in it.
-    back: Mutex<(i64, RoaringBitmap)>,
+    /// The life, and the numbers of earlier lives that are known to be back in it, each with the mark of its token.
+    back: Mutex<(i64, HashMap<i64, u32>)>,
     news: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
@@ -159,24 +158,27 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
         }
     }
 
-    /// Whether a number of an earlier life is known to be back in life `life`.
-    pub fn is_back(&self, concert: ConcertId, life: i64, number: i64) -> bool {
-        let cell = self.cell(concert);
+    /// Whether the place of this token, which is of an earlier life, is known to be back in life `life`.
+    pub fn is_back(&self, ticket: &QueueTicket, life: i64) -> bool {
+        let cell = self.cell(ticket.concert_id);
         let back = cell.back.lock().unwrap_or_else(PoisonError::into_inner);
-        back.0 == life && u32::try_from(number).is_ok_and(|number| back.1.contains(number))
+        back.0 == life && back.1.get(&ticket.number) == Some(&mark(ticket))
     }
 
-    /// Notes that a number of an earlier life is back in life `life`.
-    pub fn note_back(&self, concert: ConcertId, life: i64, number: i64) {
-        let cell = self.cell(concert);
+    /// Notes that the place of this token is back.
+    pub fn note_back(&self, ticket: &QueueTicket) {
+        let cell = self.cell(ticket.concert_id);
         let mut back = cell.back.lock().unwrap_or_else(PoisonError::into_inner);
-        if back.0 != life {
-            *back = (life, RoaringBitmap::new());
+        if back.0 != ticket.life {
+            *back = (ticket.life, HashMap::new());
         }
-        if let Ok(number) = u32::try_from(number) {
-            back.1.insert(number);
-        }
+        back.1.insert(ticket.number, mark(ticket));
     }
+}
+
+/// Tells the tokens of one place apart; the last bits of their ids are random.
+fn mark(ticket: &QueueTicket) -> u32 {
+    u32::try_from(ticket.id.as_u64_pair().1 & 0xFFFF_FFFF).unwrap_or(0)
 }
 
 /// Adds what is new to what is followed.

@@ -44,38 +44,52 @@ pub enum DrawFault {
     /// The seed is not the one that was committed to.
     #[error("the seed does not match the hash that was published before")]
     WrongSeed,
-    /// A number is missing or there twice.
-    #[error("number {0} is expected here, but another follows")]
-    Gap(i64),
+    /// A number does not follow the one before.
+    #[error("number {0} does not follow the one before")]
+    Unordered(i64),
     /// A ballot stands before one with a smaller key.
     #[error("the ballot with number {0} should stand farther back")]
     OutOfOrder(i64),
 }
 
-/// Recomputes a draw: `places` are numbers and ballots in the order of the numbers, which start at 1.
+/// Numbers of one draw, without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrawBlock {
+    /// The first number.
+    pub first: i64,
+    /// The last number.
+    pub last: i64,
+}
+
+/// Recomputes a draw: `places` are numbers and ballots in the order of the numbers.
+///
+/// A draw is one block. Only when the line's store was lost in the middle of an opening, ballots that came back later
+/// follow in blocks of their own, behind everybody who had been drawn.
 pub fn check_draw(
     seed: &DrawSeed,
     commitment: &[u8; 32],
     places: impl IntoIterator<Item = (i64, Uuid)>,
-) -> Result<i64, DrawFault> {
+) -> Result<Vec<DrawBlock>, DrawFault> {
     if seed.commitment() != *commitment {
         return Err(DrawFault::WrongSeed);
     }
-    let mut last: Option<(i64, BallotKey)> = None;
+    let mut blocks: Vec<DrawBlock> = Vec::new();
+    let mut smaller = BallotKey(0);
     for (number, ballot) in places {
-        let expected = last.map_or(1, |(number, _)| number + 1);
-        if number != expected {
-            return Err(DrawFault::Gap(expected));
-        }
         let key = seed.key(ballot);
-        if let Some((before, smaller)) = last
-            && key < smaller
-        {
-            return Err(DrawFault::OutOfOrder(before));
+        match blocks.last_mut() {
+            Some(block) if number == block.last + 1 => {
+                if key < smaller {
+                    return Err(DrawFault::OutOfOrder(block.last));
+                }
+                block.last = number;
+            }
+            Some(block) if number <= block.last => return Err(DrawFault::Unordered(number)),
+            _ => blocks.push(DrawBlock { first: number, last: number }),
         }
-        last = Some((number, key));
+        smaller = key;
     }
-    Ok(last.map_or(0, |(number, _)| number))
+    Ok(blocks)
 }
 
 #[cfg(test)]
@@ -92,15 +106,20 @@ mod tests {
     fn an_honest_draw_passes_and_every_trick_is_seen() {
         let seed = DrawSeed([3; 32]);
         let places = drawn(&seed, 1_000);
-        assert_eq!(check_draw(&seed, &seed.commitment(), places.clone()), Ok(1_000));
+        let whole = Ok(vec![DrawBlock { first: 1, last: 1_000 }]);
+        assert_eq!(check_draw(&seed, &seed.commitment(), places.clone()), whole);
         assert_eq!(check_draw(&DrawSeed([4; 32]), &seed.commitment(), places.clone()), Err(DrawFault::WrongSeed));
         let mut swapped = places.clone();
         let (a, b) = (swapped[10].1, swapped[500].1);
         (swapped[10].1, swapped[500].1) = (b, a);
         assert_eq!(check_draw(&seed, &seed.commitment(), swapped), Err(DrawFault::OutOfOrder(11)));
-        let mut cut = places;
+        let mut cut = places.clone();
         cut.remove(4);
-        assert_eq!(check_draw(&seed, &seed.commitment(), cut), Err(DrawFault::Gap(5)));
+        let halves = Ok(vec![DrawBlock { first: 1, last: 4 }, DrawBlock { first: 6, last: 1_000 }]);
+        assert_eq!(check_draw(&seed, &seed.commitment(), cut), halves, "a hole shows as a second block");
+        let mut twice = places;
+        twice.insert(4, twice[4]);
+        assert_eq!(check_draw(&seed, &seed.commitment(), twice), Err(DrawFault::Unordered(5)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod log;
 mod odds;
 mod policy;
 
-pub use draw::{BallotKey, DrawFault, DrawSeed, check_draw};
+pub use draw::{BallotKey, DrawBlock, DrawFault, DrawSeed, check_draw};
 pub use estimate::{
     ACTIVE_POLL_AFTER_MS, Eta, PRE_QUEUE_POLL_AFTER_MS, Pace, PaceMeter, eta, eta_error_secs, poll_after_ms,
 };

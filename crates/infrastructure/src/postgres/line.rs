@@ -193,48 +193,55 @@ fn take_events(news: &News, end: &mut LogEnd, columns: &mut Columns) -> BTreeMap
 
 impl LineJournal for Postgres {
     async fn begin_life(&self, concert: ConcertId, lead: i64) -> Result<NewLife, StoreError> {
-        type Row = ((i64, i64, i64, i64, i64), (i64, Option<i64>, Option<i64>, i64, i64));
+        type Row = ((i64, i64, Vec<i64>, i64, i64), (i64, Option<i64>, Option<i64>, i64, i64, i64));
         let row: Option<Row> = self
             .row(|| {
                 statement::<(
-                    (BigInt, BigInt, BigInt, BigInt, BigInt),
-                    (BigInt, Nullable<BigInt>, Nullable<BigInt>, BigInt, BigInt),
+                    (BigInt, BigInt, Array<BigInt>, BigInt, BigInt),
+                    (BigInt, Nullable<BigInt>, Nullable<BigInt>, BigInt, BigInt, BigInt),
                 )>(
                     "WITH before AS (
                         SELECT l.*, c.sale_state FROM concerts c LEFT JOIN lines l ON l.concert_id = c.id WHERE c.id = $1
                      ), planned AS (
-                        SELECT coalesce(ceiling, 0) AS given_out, coalesce(seen, 0) AS seen,
-                            coalesce(registered, 0) AS registered,
-                            CASE WHEN draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue'
-                                THEN coalesce(draw_done, ceiling) END AS draw_from,
-                            CASE WHEN draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue'
-                                THEN coalesce(draw_before, ceiling) + registered END AS draw_to
+                        -- An opening that the line's store has not heard of: the block begins at the ceiling.
+                        SELECT coalesce(ceiling, 0) AS given_out, coalesce(registered, 0) AS registered,
+                            coalesce(draw_before, ceiling) AS draw_before,
+                            coalesce(draw_to, ceiling + registered) AS draw_to,
+                            draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue' AS draws
                         FROM before
                      ), written AS (
                         INSERT INTO lines (concert_id, life, ceiling) SELECT $1, 1, $2
                         ON CONFLICT (concert_id) DO UPDATE SET life = lines.life + 1,
-                            ceiling = lines.ceiling + $2 + lines.registered
-                        RETURNING life, ceiling, event_ms, event_counter
+                            ceiling = lines.ceiling + $2 + lines.registered,
+                            jumps = CASE WHEN lines.seen < lines.ceiling
+                                THEN lines.jumps || ARRAY[lines.seen + 1, lines.ceiling] ELSE lines.jumps END,
+                            draw_before = CASE WHEN (SELECT draws FROM planned)
+                                THEN coalesce(lines.draw_before, lines.ceiling) ELSE lines.draw_before END,
+                            draw_to = CASE WHEN (SELECT draws FROM planned)
+                                THEN coalesce(lines.draw_to, lines.ceiling + lines.registered) ELSE lines.draw_to END
+                        RETURNING life, ceiling, jumps, event_ms, event_counter, draw_done, draw_turn
                      )
-                     SELECT w.life, p.given_out, p.seen, w.ceiling,
+                     SELECT w.life, p.given_out, w.jumps, w.ceiling,
                         coalesce((SELECT max(number) FROM line_admissions WHERE concert_id = $1), 0),
-                        p.registered, p.draw_from, p.draw_to, w.event_ms, w.event_counter
+                        p.registered, CASE WHEN p.draws THEN coalesce(w.draw_done, p.draw_before) END,
+                        CASE WHEN p.draws THEN p.draw_to END, w.event_ms, w.event_counter, w.draw_turn
                      FROM planned p, written w",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<BigInt, _>(lead)
             })
             .await?;
-        let ((life, given_out, seen, ceiling, served), (registered, draw_from, draw_to, ms, counter)) =
+        let ((life, given_out, jumps, ceiling, served), (registered, draw_from, draw_to, ms, counter, draw_turn)) =
             row.ok_or_else(|| impossible("a line of no concert"))?;
         Ok(NewLife {
             life,
             // A process that was slower than another one saw the ceiling before that one's life.
             given_out: given_out.max(ceiling - lead - registered),
-            seen,
+            jumps: jumps.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect(),
             ceiling,
             served,
             draw: draw_from.zip(draw_to),
+            draw_turn,
             newest: (ms, counter),
         })
     }
@@ -321,7 +328,7 @@ impl LineJournal for Postgres {
             .row(|| {
                 statement::<Bool>(
                     "SELECT true FROM line_admissions
-                     WHERE concert_id = $1 AND number = $2 AND user_id = $3 AND place_id = $4 AND ended_ms IS NULL
+                     WHERE concert_id = $1 AND $2 IN (number, 0) AND user_id = $3 AND place_id = $4 AND ended_ms IS NULL
                         AND last_end_ms > extract(epoch FROM now()) * 1000",
                 )
                 .bind::<SqlUuid, _>(ticket.concert_id.0)
@@ -339,10 +346,10 @@ impl LineJournal for Postgres {
         after: i64,
         most: i64,
     ) -> Result<Vec<LiveAdmission>, StoreError> {
-        let rows: Vec<(Uuid, i64, Uuid, i64, bool)> = self
+        let rows: Vec<(Uuid, i64, Uuid, i64, bool, bool)> = self
             .rows(|| {
-                statement::<(SqlUuid, BigInt, SqlUuid, BigInt, Bool)>(
-                    "SELECT user_id, number, place_id, last_end_ms, arrived_ms IS NOT NULL FROM line_admissions
+                statement::<(SqlUuid, BigInt, SqlUuid, BigInt, Bool, Bool)>(
+                    "SELECT user_id, number, place_id, last_end_ms, arrived_ms IS NOT NULL, times > 1 FROM line_admissions
                      WHERE concert_id = $1 AND number > $2 AND ended_ms IS NULL ORDER BY number LIMIT $3",
                 )
                 .bind::<SqlUuid, _>(concert.0)
@@ -350,12 +357,13 @@ impl LineJournal for Postgres {
                 .bind::<BigInt, _>(most)
             })
             .await?;
-        let live = |(user, number, id, last_end_ms, arrived)| LiveAdmission {
+        let live = |(user, number, id, last_end_ms, arrived, again)| LiveAdmission {
             user_id: UserId(user),
             number,
             id,
             last_end_ms,
             arrived,
+            again,
         };
         Ok(rows.into_iter().map(live).collect())
     }
@@ -377,9 +385,14 @@ impl LineJournal for Postgres {
         let may_return: Option<bool> = self
             .row(|| {
                 statement::<Bool>(
-                    "SELECT coalesce(outcome = 'returned' OR (outcome = 'lapsed'
+                    "SELECT coalesce(outcome = 'returned' OR (outcome = 'lapsed' AND times < 2
                         AND ended_ms + $3 > extract(epoch FROM now()) * 1000), false)
-                     FROM line_admissions WHERE concert_id = $1 AND number = $2",
+                     FROM line_admissions WHERE concert_id = $1 AND number = $2
+                     UNION ALL
+                     -- Left while waiting or called.
+                     (SELECT false FROM line_log
+                      WHERE concert_id = $1 AND number = $2 AND kind IN ('departed', 'left', 'paid') LIMIT 1)
+                     LIMIT 1",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<BigInt, _>(number)
@@ -427,26 +440,48 @@ impl LineJournal for Postgres {
         Ok(DrawSeed(hash_of(&seed.ok_or_else(|| impossible("no seed"))?)?))
     }
 
+    async fn open_draw(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        block: (i64, i64),
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        let rows: Vec<(i64, i64)> = self
+            .rows(|| {
+                statement::<(BigInt, BigInt)>(
+                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_to = coalesce(draw_to, $4)
+                     WHERE concert_id = $1 AND life = $2 RETURNING draw_before, draw_to",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<BigInt, _>(life)
+                .bind::<BigInt, _>(block.0)
+                .bind::<BigInt, _>(block.1)
+            })
+            .await?;
+        Ok(rows.into_iter().next())
+    }
+
     async fn write_draw(
         &self,
         concert: ConcertId,
         life: i64,
         after: i64,
+        turn: i64,
         ballots: &[(UserId, Uuid)],
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        // The next part, or the last one once more, by a process that found it written and not placed.
+        // What an earlier turn wrote behind `after` was not placed.
         let taken: Vec<bool> = tx
             .rows(
                 statement::<Bool>(
-                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_part = $3, draw_done = $3 + $4
-                     WHERE concert_id = $1 AND life = $2 AND ($3 >= coalesce(draw_done, 0) OR $3 = draw_part)
-                     RETURNING true",
+                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_turn = $5, draw_done = $3 + $4
+                     WHERE concert_id = $1 AND life = $2 AND $5 > draw_turn RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<BigInt, _>(life)
                 .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(i64::try_from(ballots.len()).unwrap_or(i64::MAX)),
+                .bind::<BigInt, _>(i64::try_from(ballots.len()).unwrap_or(i64::MAX))
+                .bind::<BigInt, _>(turn),
             )
             .await?;
         if taken.is_empty() {

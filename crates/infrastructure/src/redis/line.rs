@@ -8,7 +8,7 @@ use onsale_application::{
     error::StoreError,
     line::{
         Admission, Call, Drawing, End, Event, Found, Held, Joined, LineStats, LineStore, LiveAdmission, NewLife, News,
-        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Whereabouts,
+        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Verdict, Whereabouts,
     },
 };
 use onsale_domain::{
@@ -52,8 +52,8 @@ scripts! {
 }
 
 /// The names of a line's keys, in the order in which the scripts take them.
-const LINE_KEYS: [&str; 13] =
-    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "lapsed", "gone", "left", "pre", "log"];
+const LINE_KEYS: [&str; 14] =
+    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "lapsed", "gone", "left", "came", "pre", "log"];
 
 /// Arguments of a script, as bytes.
 #[derive(Default)]
@@ -308,12 +308,13 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn leave(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, StoreError> {
+    async fn leave(&self, concert: ConcertId, user: UserId, end: End) -> Result<Option<bool>, StoreError> {
         let word = match end {
             End::Left => "left",
             End::Paid => "paid",
         };
-        Ok(self.count(&self.scripts.leave, concert, Arguments::default().id(user.0).text(word)).await? == 1)
+        let left = self.count(&self.scripts.leave, concert, Arguments::default().id(user.0).text(word)).await?;
+        Ok((left >= 0).then_some(left == 1))
     }
 
     async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
@@ -339,7 +340,9 @@ impl LineStore for RedisLines {
             .text(&tick.message)
             .text(sold)
             .number(tick.admit)
-            .number(tick.registered);
+            .number(tick.registered)
+            .text(&tick.draw.map(|(before, _)| before.to_string()).unwrap_or_default())
+            .text(&tick.draw.map(|(_, last)| last.to_string()).unwrap_or_default());
         let answer = self.call(&self.scripts.promote, concert, arguments).await?;
         let f = Fields::of(&answer)?;
         match f.number(0)? {
@@ -358,15 +361,18 @@ impl LineStore for RedisLines {
                 ceiling: f.number(12)?,
                 registered: f.number(13)?,
                 promoted_total: f.number(14)?,
+                holding: f.number(15)? == 1,
             })),
             -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
+            -6 => Ok(Ticked::OpensDraw(f.number(1)?, f.number(2)?)),
             _ => Ok(Ticked::Lost),
         }
     }
 
-    async fn news(&self, concert: ConcertId, most: usize) -> Result<Option<News>, StoreError> {
+    async fn news(&self, concert: ConcertId, most: usize, any: bool) -> Result<Option<News>, StoreError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let answer = self.call(&self.scripts.news, concert, Arguments::default().number(most)).await?;
+        let arguments = Arguments::default().number(most).text(if any { "any" } else { "" });
+        let answer = self.call(&self.scripts.news, concert, arguments).await?;
         let f = Fields::of(&answer)?;
         if f.number(0)? != 1 {
             return Ok(None);
@@ -392,8 +398,12 @@ impl LineStore for RedisLines {
         }))
     }
 
-    async fn open(&self, concert: ConcertId, life: i64, fans: &[UserId]) -> Result<i64, StoreError> {
-        let answer = self.call(&self.scripts.open, concert, Arguments::default().number(life).fans(fans)).await?;
+    async fn open(&self, concert: ConcertId, life: i64, calls: &[Call]) -> Result<i64, StoreError> {
+        let mut arguments = Arguments::default().number(life);
+        for call in calls {
+            arguments = arguments.id(call.user_id.0).number(call.number);
+        }
+        let answer = self.call(&self.scripts.open, concert, arguments).await?;
         Fields::of(&answer)?.number(0)
     }
 
@@ -407,14 +417,18 @@ impl LineStore for RedisLines {
     async fn restore(
         &self,
         ticket: &QueueTicket,
-        missed: bool,
+        verdict: Option<Verdict>,
         key: Option<BallotKey>,
     ) -> Result<Restored, StoreError> {
         let arguments = Arguments::default()
             .id(ticket.user_id.0)
             .number(ticket.number)
             .id(ticket.id)
-            .text(if missed { "missed" } else { "" })
+            .text(match verdict {
+                Some(Verdict::Missed) => "missed",
+                Some(Verdict::MayReturn) => "returned",
+                Some(Verdict::Over) | None => "",
+            })
             .key(key);
         let answer = self.call(&self.scripts.restore, ticket.concert_id, arguments).await?;
         let fields = Fields::of(&answer)?;
@@ -433,9 +447,9 @@ impl LineStore for RedisLines {
         self.count(&self.scripts.forget, concert, arguments).await.map(|_| ())
     }
 
-    async fn raise(&self, concert: ConcertId, life: i64, ceiling: i64) -> Result<(), StoreError> {
+    async fn raise(&self, concert: ConcertId, life: i64, ceiling: i64) -> Result<bool, StoreError> {
         let arguments = Arguments::default().number(life).number(ceiling);
-        self.count(&self.scripts.raise, concert, arguments).await.map(|_| ())
+        Ok(self.count(&self.scripts.raise, concert, arguments).await? == 1)
     }
 
     async fn merge(
@@ -457,7 +471,8 @@ impl LineStore for RedisLines {
                 .number(admission.number)
                 .id(admission.id)
                 .number(admission.last_end_ms)
-                .number(i32::from(admission.arrived));
+                .number(i32::from(admission.arrived))
+                .number(i32::from(admission.again));
         }
         for number in departed {
             arguments = arguments.number(*number);
@@ -468,10 +483,10 @@ impl LineStore for RedisLines {
     async fn merge_drawn(
         &self,
         concert: ConcertId,
-        life: i64,
+        life: &NewLife,
         drawn: &[(i64, UserId, Uuid)],
     ) -> Result<(), StoreError> {
-        let mut arguments = Arguments::default().number(life);
+        let mut arguments = Arguments::default().number(life.life).number(life.served);
         for (number, fan, ballot) in drawn {
             arguments = arguments.id(fan.0).number(*number).id(*ballot);
         }
@@ -499,16 +514,18 @@ impl LineStore for RedisLines {
 
     async fn begin(&self, concert: ConcertId, life: &NewLife, hold_secs: i32) -> Result<bool, StoreError> {
         let (drawn, draw_to) = life.draw.map(|(drawn, to)| (drawn.to_string(), to.to_string())).unwrap_or_default();
+        let jumps = life.jumps.iter().fold(String::new(), |text, (from, to)| text + &format!("{from}-{to},"));
         let arguments = Arguments::default()
             .number(life.life)
             .number(life.given_out)
-            .number(life.seen)
+            .text(&jumps)
             .number(life.ceiling)
             .number(life.served)
             .number(millis(hold_secs))
             .text(&drawn)
             .text(&draw_to)
-            .text(&format!("{}-{}", life.newest.0, life.newest.1));
+            .text(&format!("{}-{}", life.newest.0, life.newest.1))
+            .number(life.draw_turn);
         Ok(self.count(&self.scripts.begin, concert, arguments).await? == 1)
     }
 
@@ -520,8 +537,9 @@ impl LineStore for RedisLines {
             1 => Ok(Drawing::Next {
                 life: f.number(1)?,
                 after: f.number(2)?,
+                turn: f.number(3)?,
                 ballots: f
-                    .groups(3, 2)
+                    .groups(4, 2)
                     .map(|pair| Ok((UserId(pair.id(0)?), pair.id(1)?)))
                     .collect::<Result<_, StoreError>>()?,
             }),
@@ -531,8 +549,15 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn draw_place(&self, concert: ConcertId, life: i64, after: i64, fans: &[UserId]) -> Result<i64, StoreError> {
-        let arguments = Arguments::default().number(life).number(after).fans(fans);
+    async fn draw_place(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        after: i64,
+        turn: i64,
+        fans: &[UserId],
+    ) -> Result<i64, StoreError> {
+        let arguments = Arguments::default().number(life).number(after).number(turn).fans(fans);
         self.count(&self.scripts.draw_place, concert, arguments).await
     }
 }

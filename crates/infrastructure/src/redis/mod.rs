@@ -6,4 +6,4 @@ mod shared;
 
 pub use cache::RedisCatalogueCache;
 pub use line::RedisLines;
-pub use shared::{RedisConfig, SharedRedis};
+pub use shared::{RedisConfig, RedisMode, SharedRedis};

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -14,7 +14,12 @@ use std::{
 
 use deadpool_redis::{
     Manager, Pool, Runtime,
-    redis::{self, AsyncConnectionConfig, Cmd, FromRedisValue, RedisError, aio::MultiplexedConnection},
+    cluster::{self, ClusterConnection},
+    redis::{
+        self, AsyncConnectionConfig, Cmd, FromRedisValue, RedisError,
+        aio::{ConnectionLike, MultiplexedConnection},
+    },
+    sentinel::{self, SentinelServerType},
 };
 use onsale_application::error::StoreError;
 use tokio::sync::Mutex;
@@ -22,12 +27,25 @@ use tokio::sync::Mutex;
 /// How to reach Redis and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://host:port/db`.
-    pub url: String,
+    /// `redis://host:port/db`: the server, some masters of the cluster, or the sentinels.
+    pub urls: Vec<String>,
+    /// What stands behind them.
+    pub mode: RedisMode,
     /// Shared connections.
     pub connections: usize,
     /// Longest wait for an answer or for a connection.
     pub timeout: Duration,
+}
+
+/// How Redis is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// A Redis Cluster. Each line lives on one of its masters.
+    Cluster,
+    /// A master and its replicas, watched by sentinels that know it by this name.
+    Sentinel(String),
 }
 
 /// A Lua script and the hash that Redis knows it by.
@@ -42,14 +60,88 @@ impl LuaScript {
     }
 }
 
+/// Where connections come from.
+enum Source {
+    Single(Pool),
+    Cluster(cluster::Pool),
+    Sentinel(sentinel::Pool),
+}
+
+impl Source {
+    fn new(config: &RedisConfig) -> Result<Self, StoreError> {
+        // The three kinds of pools are different types with the same builder.
+        macro_rules! pool {
+            ($pool:path, $manager:expr) => {
+                <$pool>::builder($manager.map_err(|error| StoreError::Broken(error.into()))?)
+                    .max_size(config.connections)
+                    .wait_timeout(Some(config.timeout))
+                    .create_timeout(Some(config.timeout))
+                    .runtime(Runtime::Tokio1)
+                    .build()
+                    .map_err(|error| StoreError::Broken(error.into()))?
+            };
+        }
+        let urls: Vec<&str> = config.urls.iter().map(String::as_str).collect();
+        Ok(match &config.mode {
+            RedisMode::Single => {
+                let connection = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(config.timeout))
+                    .set_response_timeout(Some(config.timeout));
+                let url = urls.first().copied().unwrap_or_default();
+                Self::Single(pool!(Pool, Manager::new_with_config(url, connection)))
+            }
+            RedisMode::Cluster => Self::Cluster(pool!(cluster::Pool, cluster::Manager::new(urls, false))),
+            RedisMode::Sentinel(master) => {
+                let manager = sentinel::Manager::new(urls, master.clone(), None, SentinelServerType::Master);
+                Self::Sentinel(pool!(sentinel::Pool, manager))
+            }
+        })
+    }
+}
+
+/// An open connection, shared by cloning.
+#[derive(Clone)]
+enum Link {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> redis::RedisFuture<'a, redis::Value> {
+        match self {
+            Self::One(link) => link.req_packed_command(command),
+            Self::Cluster(link) => link.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a redis::Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> redis::RedisFuture<'a, Vec<redis::Value>> {
+        match self {
+            Self::One(link) => link.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(link) => link.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(link) => link.get_db(),
+            Self::Cluster(link) => link.get_db(),
+        }
+    }
+}
+
 struct Slot {
-    open: RwLock<Option<MultiplexedConnection>>,
+    open: RwLock<Option<Link>>,
     opening: Mutex<()>,
 }
 
-/// Shared connections to one Redis.
+/// Shared connections to one Redis, however it is run.
 pub struct SharedRedis {
-    pool: Pool,
+    source: Arc<Source>,
     slots: Vec<Slot>,
     next: AtomicUsize,
     timeout: Duration,
@@ -59,21 +151,10 @@ pub struct SharedRedis {
 impl SharedRedis {
     /// Opens nothing yet. Connections are driven by `runtime`, which must live as long as this value.
     pub fn new(config: &RedisConfig, runtime: tokio::runtime::Handle) -> Result<Self, StoreError> {
-        let connection = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.timeout))
-            .set_response_timeout(Some(config.timeout));
-        let manager = Manager::new_with_config(config.url.as_str(), connection)
-            .map_err(|error| StoreError::Broken(error.into()))?;
-        let pool = Pool::builder(manager)
-            .max_size(config.connections)
-            .wait_timeout(Some(config.timeout))
-            .create_timeout(Some(config.timeout))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreError::Broken(error.into()))?;
+        let source = Arc::new(Source::new(config)?);
         let slots =
             (0..config.connections.max(1)).map(|_| Slot { open: RwLock::new(None), opening: Mutex::new(()) }).collect();
-        Ok(Self { pool, slots, next: AtomicUsize::new(0), timeout: config.timeout, runtime })
+        Ok(Self { source, slots, next: AtomicUsize::new(0), timeout: config.timeout, runtime })
     }
 
     /// Runs a command. One whose connection turns out to be broken is sent once more on a new one, so it must be
@@ -102,8 +183,8 @@ impl SharedRedis {
 
     /// The outer error is an unavailable Redis, the inner one what Redis answered.
     async fn run_raw<T: FromRedisValue>(&self, command: &Cmd) -> Result<Result<T, RedisError>, StoreError> {
+        let slot = self.slot()?;
         let whole = async {
-            let slot = self.slot()?;
             let mut connection = self.connection(slot).await?;
             match command.query_async(&mut connection).await {
                 Err(error) if connection_is_broken(&error) => {
@@ -118,12 +199,20 @@ impl SharedRedis {
                     }
                     Ok(again)
                 }
+                Err(error) if is_no_master(&error) => {
+                    // The master that this connection leads to is a replica now; the next one leads to the new master.
+                    forget(slot);
+                    Err(unavailable(error))
+                }
                 result => Ok(result),
             }
         };
         match tokio::time::timeout(self.timeout, whole).await {
             Ok(result) => result,
-            Err(elapsed) => Err(StoreError::Unavailable(elapsed.into())),
+            Err(elapsed) => {
+                forget(slot);
+                Err(StoreError::Unavailable(elapsed.into()))
+            }
         }
     }
 
@@ -142,7 +231,7 @@ impl SharedRedis {
         self.slots.get(turn).ok_or_else(|| StoreError::Broken("no shared connection".into()))
     }
 
-    async fn connection(&self, slot: &Slot) -> Result<MultiplexedConnection, StoreError> {
+    async fn connection(&self, slot: &Slot) -> Result<Link, StoreError> {
         let at_hand = || slot.open.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(connection) = at_hand() {
             return Ok(connection);
@@ -152,13 +241,20 @@ impl SharedRedis {
         if let Some(connection) = at_hand() {
             return Ok(connection);
         }
-        let pool = self.pool.clone();
+        let source = Arc::clone(&self.source);
+        let open = async move {
+            Ok(match &*source {
+                Source::Single(pool) => Link::One(deadpool_redis::Connection::take(pool.get().await?)),
+                Source::Cluster(pool) => Link::Cluster(cluster::Connection::take(pool.get().await?)),
+                Source::Sentinel(pool) => Link::One(sentinel::Connection::take(pool.get().await?)),
+            })
+        };
         let opened = self
             .runtime
-            .spawn(async move { pool.get().await.map(deadpool_redis::Connection::take) })
+            .spawn(open)
             .await
             .map_err(|error| StoreError::Unavailable(error.into()))?
-            .map_err(|error| StoreError::Unavailable(error.into()))?;
+            .map_err(|error: deadpool_redis::PoolError| StoreError::Unavailable(error.into()))?;
         *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
         Ok(opened)
     }
@@ -166,6 +262,10 @@ impl SharedRedis {
 
 fn forget(slot: &Slot) {
     *slot.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+fn is_no_master(error: &RedisError) -> bool {
+    error.code() == Some("READONLY")
 }
 
 fn connection_is_broken(error: &RedisError) -> bool {

@@ -5,7 +5,7 @@ mod tickets;
 mod tokens;
 
 pub use passwords::Argon2Hasher;
-pub use tickets::Ed25519TicketSigner;
+pub use tickets::{Ed25519TicketSigner, verify_ed25519};
 pub use tokens::{SignedQueueTokens, SignedTokens};
 
 use hmac::{Hmac, Mac};

@@ -1,7 +1,7 @@
 //! Ticket codes: compact JWS with Ed25519, so that a gate with the public key needs no connection and no secret.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use onsale_application::{
     line::QueueTicket,
     tickets::{Ticket, TicketSigner},
@@ -9,6 +9,14 @@ use onsale_application::{
 use onsale_domain::queue::{hex, place_hash};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+
+/// Whether `signature` is that of the key over `signed`.
+pub fn verify_ed25519(key: &[u8], signed: &str, signature: &[u8]) -> bool {
+    let Ok(key) = <[u8; 32]>::try_from(key) else { return false };
+    let Ok(signature) = <[u8; 64]>::try_from(signature) else { return false };
+    VerifyingKey::from_bytes(&key)
+        .is_ok_and(|key| key.verify_strict(signed.as_bytes(), &Signature::from_bytes(&signature)).is_ok())
+}
 
 /// Signs ticket codes with one key.
 pub struct Ed25519TicketSigner {

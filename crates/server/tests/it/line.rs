@@ -9,92 +9,16 @@ use std::{
 };
 
 use deadpool_redis::redis;
-use onsale_application::{
-    catalogue::Concert,
-    line::{End, Found, Held, Joined, LineStats, LineStore, Tended, Whereabouts},
-};
-use onsale_domain::{
-    concert::SaleState,
-    ids::{ConcertId, UserId},
-};
-use onsale_test_support::{App, World};
-use serde_json::{Value, json};
+use onsale_application::line::{End, Joined, LineStore, Whereabouts};
+use onsale_domain::{concert::SaleState, ids::UserId};
+use onsale_test_support::World;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::at_once;
-
-fn policy(interval_secs: i32, batch: i32, limit: i32, idle: bool) -> Value {
-    json!({ "interval_secs": interval_secs, "batch": batch, "active_limit": limit, "idle_admission": idle,
-        "active_sliding_secs": 300, "active_absolute_secs": 900, "waiting_limit": 1000 })
-}
-
-async fn redis(world: &World) -> redis::aio::MultiplexedConnection {
-    redis::Client::open(world.redis_url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap()
-}
-
-fn concert_id(text: &str) -> ConcertId {
-    ConcertId(Uuid::parse_str(text).unwrap())
-}
-
-fn raw(fan: &str) -> Vec<u8> {
-    Uuid::parse_str(fan).unwrap().as_bytes().to_vec()
-}
-
-/// Keys of a line by their name.
-fn key(app: &App, concert: ConcertId, name: &str) -> String {
-    app.instance.lines.keys(concert).into_iter().find(|key| key.ends_with(&format!(":{name}"))).unwrap()
-}
-
-/// A line below the HTTP edge.
-struct Lane<'a> {
-    app: &'a App,
-    concert: Concert,
-    redis: redis::aio::MultiplexedConnection,
-}
-
-impl<'a> Lane<'a> {
-    async fn new(world: &World, app: &'a App, policy: Value) -> Self {
-        let sale = app.sale_with(1, 100, policy).await;
-        let concert = app.instance.api.facades.catalogue.concert_uncached(concert_id(&sale.concert)).await.unwrap();
-        Self { app, concert, redis: redis(world).await }
-    }
-
-    async fn join(&self, user: UserId) -> (bool, Held) {
-        let joined = self.app.instance.lines.join(self.concert.id, user, Uuid::now_v7(), None, None).await.unwrap();
-        let Joined::Placed(new, held) = joined else { panic!("{joined:?}") };
-        (new, held)
-    }
-
-    async fn place(&self, user: UserId) -> Held {
-        let found = self.app.instance.lines.place(self.concert.id, user, None).await.unwrap();
-        let Found::Here(held) = found else { panic!("{found:?}") };
-        held
-    }
-
-    async fn leave(&self, user: UserId) -> bool {
-        self.app.instance.lines.leave(self.concert.id, user, End::Left).await.unwrap()
-    }
-
-    /// Time passes: the next promotion is due.
-    async fn due(&mut self) {
-        let st = key(self.app, self.concert.id, "st");
-        let _: () = redis::cmd("HSET").arg(st).arg("next_at").arg(1).query_async(&mut self.redis).await.unwrap();
-    }
-
-    async fn tick(&self) -> Tended {
-        self.app.instance.keeper.tick(&self.concert).await.unwrap()
-    }
-
-    /// The settings as an operator would have changed them.
-    fn edit(&mut self, change: impl FnOnce(&mut Concert)) {
-        change(&mut self.concert);
-        self.concert.version += 1;
-    }
-
-    async fn stats(&self) -> LineStats {
-        self.app.instance.keeper.snapshots.renewed(self.concert.id).await.unwrap().unwrap().stats
-    }
-}
+use crate::{
+    at_once,
+    lane::{Lane, concert_id, key, policy, raw, redis},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_again_10_the_first_in_line_reads_one_and_each_concert_has_its_own_line() {

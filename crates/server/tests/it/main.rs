@@ -14,17 +14,26 @@
     reason = "small numbers of the tests own"
 )]
 
+mod accountable;
 mod accounts;
 mod bad_input;
 mod catalogue;
+mod cluster;
 mod crash;
 mod database_guards;
 mod documents;
+mod draw;
+mod events;
 mod gate;
+mod lane;
 mod line;
+mod model;
 mod money;
+mod places;
 mod races;
+mod recovery;
 mod selling;
+mod steering;
 mod stores_away;
 mod tickets;
 

@@ -3,10 +3,11 @@
 --
 -- ARGV 1 fan  2 id and  3 number that the fan shows
 -- Returns {1, ms when the token ends}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
---   {-3} no life.
+--   {-3} no life, {-4} another server.
 local fan = ARGV[1]
-local life = redis.call('HGET', st, 'life')
+local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
 if not life then return {-3} end
+if not same_server(run) then return {-4} end
 local place = redis.call('HGET', tok, fan)
 if not place then return {0, life} end
 local number, id = number_and_id(place)

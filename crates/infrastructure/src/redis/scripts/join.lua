@@ -17,7 +17,9 @@ if place then
   local number, id = number_and_id(place)
   local kind, value = arrive(fan, number)
   if kind then
-    if id ~= ARGV[3] and not (kind == 'p') then
+    -- The same request once more, because its answer was lost.
+    if id == new_id then return {2, number, id, s[2], kind, value} end
+    if id ~= ARGV[3] and kind ~= 'p' then
       redis.call('HSET', tok, fan, number .. ':' .. new_id)
       if kind == 'w' then redis.call('RPUSH', gone, 'm' .. number) end
       id = new_id

@@ -1,8 +1,11 @@
 -- Ends a fan's place, wherever it is; an active one frees its slot at once.
 --
 -- ARGV 1 fan  2 'left' | 'paid'
--- Returns 1 when there was a live place, else 0.
+-- Returns 1 when there was a live place, else 0; -3 no life, -4 another server.
 local fan = ARGV[1]
+local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
+if not life then return -3 end
+if not same_server(run) then return -4 end
 local place = redis.call('HGET', tok, fan)
 if not place then return 0 end
 local number = number_and_id(place)

@@ -1,13 +1,15 @@
 -- What happened and is not yet in the database, oldest first, and everybody who is called and not open yet, at one
 -- moment. Changes nothing.
 --
--- ARGV 1 most events
+-- ARGV 1 most events  2 'any' also of an earlier life or server, before a new life begins
 -- Returns {status, life, now, active with called, limit, ms and counter of the newest event ever} and then two lists:
 --   events as ms, counter, kind, numbers separated by commas; calls as fan, number, id. Status 1; or {-3} no life,
 --   {-4} another server. Calls are only given when there are no more events than were asked for.
 local s = redis.call('HMGET', st, 'run', 'life')
-if not s[2] then return {-3} end
-if not same_server(s[1]) then return {-4} end
+if ARGV[2] ~= 'any' then
+  if not s[2] then return {-3} end
+  if not same_server(s[1]) then return {-4} end
+end
 local most, events, calls = num(ARGV[1]), {}, {}
 local entries = most > 0 and redis.call('XRANGE', log, '-', '+', 'COUNT', ARGV[1]) or {}
 for _, entry in ipairs(entries) do
@@ -34,5 +36,5 @@ if #entries < most then
     calls[#calls + 1] = id
   end
 end
-return {1, s[2], text(now), redis.call('ZCOUNT', act, '(' .. text(now), '+inf') + redis.call('ZCARD', call),
+return {1, s[2] or '0', text(now), redis.call('ZCOUNT', act, '(' .. text(now), '+inf') + redis.call('ZCARD', call),
   redis.call('HGET', cfg, 'limit') or '0', newest_ms, newest_counter, events, calls}

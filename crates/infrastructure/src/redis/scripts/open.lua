@@ -1,14 +1,16 @@
 -- Makes called fans active, after their admissions have been written to the database. Doing it twice is doing it once.
 --
--- ARGV 1 life in which they were called  2... fans
+-- ARGV 1 life in which they were called  and then for each: fan, number. A fan who has left and was called anew is
+--      opened by the admission of the new number.
 -- Returns {how many became active, ms when the claim window of these ends}
 if redis.call('HGET', st, 'life') ~= ARGV[1] then return {0, '0'} end
-local fans = {unpack(ARGV, 2)}
+local fans = {}
+for i = 2, #ARGV, 2 do fans[#fans + 1] = ARGV[i] end
 local claim_end = text(now + num(redis.call('HGET', cfg, 'claim_ms')))
 local called, open, opened = redis.call('ZMSCORE', call, unpack(fans)), {}, {}
 local passed = num(redis.call('HGET', st, 'passed'))
 for i = 1, #fans do
-  if called[i] then
+  if called[i] and num(called[i]) == num(ARGV[i * 2 + 1]) then
     opened[#opened + 1] = fans[i]
     open[#open + 1] = claim_end
     open[#open + 1] = fans[i]

@@ -2,9 +2,10 @@
 --
 -- ARGV 1 fan  2 id that the fan shows, or '' when only signed in  3 number that the fan shows
 -- Returns {1, number, id, life, kind, value (see whereabouts)}, {3, life} another token holds the place, {0, life} no place,
---   {-3} no life.
-local life = redis.call('HGET', st, 'life')
+--   {-3} no life, {-4} another server.
+local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
 if not life then return {-3} end
+if not same_server(run) then return {-4} end
 local place = redis.call('HGET', tok, ARGV[1])
 if not place then return {0, life} end
 local number, id = number_and_id(place)

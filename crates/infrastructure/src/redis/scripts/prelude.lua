@@ -12,6 +12,7 @@ local cfg,    -- hash: the settings, as applied
   gone,       -- list: what happened to numbers that still wait, for snapshots: 'n' left, 'a-b' never given out,
               -- 'mn' moved to another token
   left,       -- bitmap: numbers whose fans left; they are not restored
+  came,       -- set: numbers that came back after a lapsed turn; they do so once
   pre,        -- zset: fan by the key of the ballot; in the pre-queue
   log         -- stream: what happened, until it is written to the database
   = unpack(KEYS)
@@ -32,13 +33,18 @@ local function record(kind, numbers) redis.call('XADD', log, '*', kind, numbers)
 
 local function number_and_id(place) return string.sub(place, 1, #place - 17), string.sub(place, -16) end
 
--- The turn was not used within the claim window: it goes to the next, the fan may come back for a while.
+-- The turn was not used within the claim window: it goes to the next, the fan may come back for a while, once.
 local function lapse(fan, number, claim_end)
   redis.call('ZREM', act, fan)
-  redis.call('ZADD', lapsed, text(claim_end + num(redis.call('HGET', cfg, 'return_ms'))), fan)
   redis.call('HINCRBY', st, 'lapsed', 1)
   redis.call('HINCRBY', st, 'owed', 1)
   record('lapsed', number)
+  if redis.call('SISMEMBER', came, number) == 1 then
+    redis.call('HDEL', tok, fan)
+    record('forfeited', number)
+  else
+    redis.call('ZADD', lapsed, text(claim_end + num(redis.call('HGET', cfg, 'return_ms'))), fan)
+  end
 end
 
 -- Takes a dead place away. What ended with it is recorded, so that the log knows of every slot that came free.
@@ -76,6 +82,7 @@ local function arrive(fan, number)
   if kind ~= 'l' then return kind, value end
   redis.call('ZREM', lapsed, fan)
   redis.call('ZADD', back, number, fan)
+  redis.call('SADD', came, number)
   redis.call('HINCRBY', st, 'returned', 1)
   record('returned', number)
   return 'b', text(redis.call('ZRANK', back, fan))

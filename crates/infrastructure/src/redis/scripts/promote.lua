@@ -9,10 +9,12 @@
 --
 -- ARGV 1 version  2 state  3 interval_ms  4 batch  5 limit  6 idle  7 sliding_ms  8 absolute_ms  9 claim_ms
 --      10 return_ms  11 hold_ms  12 waiting_limit  13 message  14 sold '1' | '0' | '' unknown  15 fans to admit now
---      16 most fans ever seen in the pre-queue
+--      16 most fans ever seen in the pre-queue  17 number before the draw, and 18 its last, as the database has them; or ''
 -- Returns {status, life, due, expired, lapsed, more, called, waiting, active with called, limit, now, highest number
---   given out, highest that may be, in the pre-queue, promoted since the line exists}. Status 1; or {-3} no life,
---   {-4} another server, {-5, n} n more numbers are needed.
+--   given out, highest that may be, in the pre-queue, promoted since the line exists,
+--   1 while the line holds after a loss}. Status 1; or {-3} no life,
+--   {-4} another server, {-5, n} n more numbers are needed, {-6, number before the draw, its last} the line opens, and
+--   the database must have these first.
 local MOST = 500
 local s = redis.call('HMGET', st, 'run', 'life', 'seq', 'ceil')
 if not s[2] then return {-3} end
@@ -22,11 +24,15 @@ local was = redis.call('HMGET', cfg, 'version', 'state')
 if num(ARGV[1]) > tonumber(was[1] or '-1') then
   if was[2] == 'pre_queue' and ARGV[2] ~= 'pre_queue' and ARGV[2] ~= 'closed' then
     -- The line opens: the registered fans get the next numbers, in the order of their ballots; later ones stand behind.
-    local registered = math.max(redis.call('ZCARD', pre), num(ARGV[16]))
-    if num(s[3]) + registered > num(s[4]) then return {-5, registered} end
+    local registered = redis.call('ZCARD', pre)
+    -- After a loss some may still come back.
+    if redis.call('HEXISTS', st, 'hold_until') == 1 then registered = math.max(registered, num(ARGV[16])) end
     if registered > 0 then
-      redis.call('HSET', st, 'draw_next', s[3], 'draw_to', text(num(s[3]) + registered),
-        'seq', text(num(s[3]) + registered))
+      if ARGV[17] == '' then
+        if num(s[3]) + registered > num(s[4]) then return {-5, registered} end
+        return {-6, s[3] or '0', text(num(s[3]) + registered)}
+      end
+      redis.call('HSET', st, 'draw_next', ARGV[17], 'draw_to', ARGV[18], 'seq', text(math.max(num(s[3]), num(ARGV[18]))))
     end
   end
   redis.call('HSET', cfg, 'version', ARGV[1], 'state', ARGV[2], 'interval_ms', ARGV[3], 'batch', ARGV[4],
@@ -38,14 +44,15 @@ if num(ARGV[1]) > tonumber(was[1] or '-1') then
 end
 if ARGV[14] ~= '' then redis.call('HSET', cfg, 'sold', ARGV[14]) end
 local c = redis.call('HMGET', cfg, 'state', 'interval_ms', 'batch', 'limit', 'return_ms', 'sold')
-s = redis.call('HMGET', st, 'next_at', 'clock', 'quota', 'owed', 'hold_until', 'jump_from', 'jump_to', 'top', 'served',
-  'gone_base', 'life')
+s = redis.call('HMGET', st, 'next_at', 'clock', 'quota', 'owed', 'hold_until', 'jumps', 'served', 'gone_base', 'life',
+  'draw_next', 'draw_to', 'passed')
 
 -- Turns that ran out: used ones expire, unused ones lapse.
 local over = redis.call('ZRANGEBYSCORE', act, '-inf', text(now), 'LIMIT', 0, MOST)
 local expired, skipped, numbers_expired, numbers_lapsed, lapses = {}, {}, {}, {}, {}
 if #over > 0 then
   local used, places = redis.call('ZMSCORE', last, unpack(over)), redis.call('HMGET', tok, unpack(over))
+  local forfeits = {}
   for i = 1, #over do
     local number = places[i] and number_and_id(places[i])
     if used[i] or not number then
@@ -54,8 +61,13 @@ if #over > 0 then
     else
       skipped[#skipped + 1] = over[i]
       numbers_lapsed[#numbers_lapsed + 1] = number
-      lapses[#lapses + 1] = text(now + num(c[5]))
-      lapses[#lapses + 1] = over[i]
+      if redis.call('SISMEMBER', came, number) == 1 then
+        redis.call('HDEL', tok, over[i])
+        forfeits[#forfeits + 1] = number
+      else
+        lapses[#lapses + 1] = text(now + num(c[5]))
+        lapses[#lapses + 1] = over[i]
+      end
     end
   end
   redis.call('ZREM', act, unpack(over))
@@ -66,9 +78,10 @@ if #over > 0 then
     record('expired', table.concat(numbers_expired, ','))
   end
   if #skipped > 0 then
-    redis.call('ZADD', lapsed, unpack(lapses))
+    if #lapses > 0 then redis.call('ZADD', lapsed, unpack(lapses)) end
     redis.call('HINCRBY', st, 'lapsed', #skipped)
     record('lapsed', table.concat(numbers_lapsed, ','))
+    if #forfeits > 0 then record('forfeited', table.concat(forfeits, ',')) end
   end
 end
 local late = redis.call('ZRANGEBYSCORE', lapsed, '-inf', text(now), 'LIMIT', 0, MOST)
@@ -82,16 +95,27 @@ end
 
 -- After a loss: once the hold is over, numbers above the highest that came back were never given out.
 local holding = now < num(s[5])
-if s[7] and not holding then
-  local from = math.max(num(s[6]), num(s[8])) + 1
-  if from <= num(s[7]) then redis.call('RPUSH', gone, text(from) .. '-' .. s[7]) end
-  redis.call('HDEL', st, 'jump_from', 'jump_to', 'top')
+if s[6] and not holding then
+  for from, to in string.gmatch(s[6], '(%d+)-(%d+),') do
+    local top = redis.call('ZREVRANGEBYSCORE', wait, to, from, 'WITHSCORES', 'LIMIT', 0, 1)
+    if #top > 0 then from = text(num(top[2]) + 1) end
+    if num(from) <= num(to) then redis.call('RPUSH', gone, from .. '-' .. to) end
+  end
+  redis.call('HDEL', st, 'jumps')
+end
+
+-- When everybody has been drawn, the rest of the block belongs to fans who left before.
+local drawing = redis.call('ZCARD', pre) > 0 and c[1] ~= 'pre_queue'
+if s[11] and num(s[10]) < num(s[11]) and not drawing and not holding and c[1] ~= 'pre_queue' then
+  redis.call('RPUSH', gone, text(num(s[10]) + 1) .. '-' .. s[11])
+  s[10] = s[11]
+  redis.call('HSET', st, 'draw_next', s[11])
 end
 
 -- A clock that went back calls nobody until it has caught up.
 local clock_is_right = now >= num(s[2])
 local moves = (c[1] == 'on_sale' or c[1] == 'draining') and c[6] ~= '1' and not holding
-  and redis.call('ZCARD', pre) == 0
+  and not (drawing and num(s[10]) < num(s[11]))
 local returned, waiting, calling = redis.call('ZCARD', back), redis.call('ZCARD', wait), redis.call('ZCARD', call)
 local active = redis.call('ZCOUNT', act, '(' .. text(now), '+inf')
 local room = math.max(0, num(c[4]) - active - calling)
@@ -132,9 +156,9 @@ if n > 0 then
     called[#called + 1] = popped[i]
   end
   redis.call('ZADD', call, unpack(called))
-  if #popped > 0 and num(popped[#popped]) > num(s[9]) then
-    s[9] = popped[#popped]
-    redis.call('HSET', st, 'served', s[9])
+  if #popped > 0 and num(popped[#popped]) > num(s[7]) then
+    s[7] = popped[#popped]
+    redis.call('HSET', st, 'served', s[7])
   end
 end
 if clock_is_right then
@@ -142,16 +166,16 @@ if clock_is_right then
 end
 
 -- What snapshots need no longer: numbers that have been passed.
-local base = num(s[10])
+local base = num(s[8])
 for _ = 1, 100 do
   local entry = redis.call('LINDEX', gone, 0)
   local number = entry and tonumber(string.match(entry, '(%d+)$'))
-  if not number or number > num(s[9]) then break end
+  if not number or number > num(s[12]) then break end
   redis.call('LPOP', gone)
   base = base + 1
 end
 redis.call('HSET', st, 'gone_base', text(base))
 
-return {1, s[11], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, n, waiting + returned - n,
+return {1, s[9], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, n, waiting + returned - n,
   active + calling + n, num(c[4]), text(now), redis.call('HGET', st, 'seq') or '0', redis.call('HGET', st, 'ceil'),
-  redis.call('ZCARD', pre), redis.call('HGET', st, 'promoted') or '0'}
+  redis.call('ZCARD', pre), redis.call('HGET', st, 'promoted') or '0', holding and 1 or 0}

@@ -1,7 +1,7 @@
 -- Gives a fan back the place that a token of an earlier life proves, in its original order. Doing it twice is doing it once.
 --
--- ARGV 1 fan  2 number  3 id  4 '' | 'missed': the admission log says that the number was called by nobody, or
---      lapsed and may come back  5 key of the id as a ballot (number 0)
+-- ARGV 1 fan  2 number  3 id  4 '' | 'missed': the admission log says that the number was called by nobody |
+--      'returned': that the turn lapsed, and the fan may come back  5 key of the id as a ballot (number 0)
 -- Returns {1 known | 2 restored, number, id, life, kind, value}, {0, life} the place was left, {3} another place or
 --   token holds, {5} the number has been passed: ask the admission log, {-3} no life, {-4} another server.
 local fan, number, id = ARGV[1], ARGV[2], ARGV[3]
@@ -13,7 +13,7 @@ local function earlier(a, b)
   end
   return false
 end
-local s = redis.call('HMGET', st, 'run', 'life', 'served', 'top')
+local s = redis.call('HMGET', st, 'run', 'life', 'served')
 if not s[2] then return {-3} end
 if not same_server(s[1]) then return {-4} end
 local place = redis.call('HGET', tok, fan)
@@ -39,6 +39,8 @@ if place then
   if kind then
     redis.call('ZREM', wait, fan)
     redis.call('RPUSH', gone, has)
+    redis.call('SETBIT', left, has, 1)
+    record('departed', has)
   else
     bury(fan, has)
   end
@@ -52,10 +54,10 @@ end
 if num(number) > num(s[3]) then
   redis.call('ZADD', wait, number, fan)
   redis.call('HSET', tok, fan, number .. ':' .. id)
-  if num(number) > num(s[4]) then redis.call('HSET', st, 'top', number) end
   return {2, number, id, s[2], 'w', '0'}
 end
 if ARGV[4] == '' then return {5} end
 redis.call('ZADD', back, number, fan)
+if ARGV[4] == 'returned' then redis.call('SADD', came, number) end
 redis.call('HSET', tok, fan, number .. ':' .. id)
 return {2, number, id, s[2], 'b', text(redis.call('ZRANK', back, fan))}

@@ -1,0 +1,153 @@
+//! Places as server-sent events.
+
+use std::time::Duration;
+
+use onsale_test_support::{App, Client, World};
+use serde_json::Value;
+
+use crate::lane::{Lane, policy};
+
+/// Reads a stream event by event.
+struct Events {
+    response: reqwest::Response,
+    buffer: String,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    id: String,
+    name: String,
+    data: Value,
+}
+
+impl Events {
+    async fn open(app: &App, fan: &Client, concert: &str, last: Option<&str>) -> Self {
+        let url = format!("{}/api/v1/concerts/{concert}/queue/tokens/me/events", app.base);
+        let mut request = reqwest::Client::new()
+            .get(url)
+            .bearer_auth(fan.access_token.as_ref().unwrap())
+            .header("Queue-Token", fan.queue_token.as_ref().unwrap());
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        Self { response, buffer: String::new() }
+    }
+
+    /// The next block that is not only a comment, or `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((block, rest)) = self.buffer.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.buffer = rest;
+                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                if let Some(data) = field("data: ") {
+                    return Some(Event {
+                        id: field("id: ").unwrap_or_default(),
+                        name: field("event: ").unwrap(),
+                        data: serde_json::from_str(&data).unwrap(),
+                    });
+                }
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.unwrap().unwrap()?;
+            self.buffer += &String::from_utf8_lossy(&chunk);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_hears_of_every_change_and_of_the_promotion() {
+    let world = World::new().await;
+    let app = world.app_with_schedulers().await;
+    let sale = app.sale_with(4, 100, policy(3600, 1, 4, false)).await;
+    let mut fans = app.fans(4, 0).await;
+    for fan in &mut fans {
+        app.join(fan, &sale).await;
+    }
+    let mut third = Events::open(&app, &fans[2], &sale.concert, None).await;
+    for (name, value) in
+        [("content-type", "text/event-stream"), ("x-accel-buffering", "no"), ("cache-control", "no-store")]
+    {
+        assert_eq!(third.response.headers()[name], value);
+    }
+    let first = third.next().await.unwrap();
+    assert_eq!((first.name.as_str(), first.data["position"].as_i64()), ("place", Some(3)));
+    // Somebody before leaves; the operators speak; the turn comes.
+    fans[0].delete(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(204);
+    let second = third.next().await.unwrap();
+    assert_eq!(second.data["position"], 2);
+    let operator = app.operator().await;
+    let message = format!("admin/concerts/{}/queue/message", sale.concert);
+    operator.send("PUT", &message, &[], serde_json::json!({ "message": "soon" })).await.expect(204);
+    assert_eq!(third.next().await.unwrap().data["message"], "soon");
+    let lane = Lane::of(&world, &app, &sale).await;
+    assert_eq!(lane.admit(2).await, 2);
+    let promoted = loop {
+        let event = third.next().await.unwrap();
+        if event.data["state"] == "active" {
+            break event;
+        }
+    };
+    assert!(promoted.data["expires_at"].is_string());
+    // Who comes back with the last id is not told the same again, but what is new.
+    let mut fourth = Events::open(&app, &fans[3], &sale.concert, None).await;
+    let known = fourth.next().await.unwrap();
+    drop(fourth);
+    let mut fourth = Events::open(&app, &fans[3], &sale.concert, Some(&known.id)).await;
+    operator.send("PUT", &message, &[], serde_json::json!({ "message": "now" })).await.expect(204);
+    assert_eq!(fourth.next().await.unwrap().data["message"], "now");
+    // A place that moves to another device ends the stream of the old one, and says why.
+    let mut other = fans[3].clone();
+    app.join(&mut other, &sale).await;
+    let end = fourth.next().await.unwrap();
+    assert_eq!((end.name.as_str(), end.data["code"].as_str()), ("end", Some("queue_token_moved")));
+    assert!(fourth.next().await.is_none());
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_beyond_the_limit_are_refused_and_a_closed_one_makes_room() {
+    let mut world = World::new().await;
+    world.set("ONSALE_LINE_STREAMS", "2");
+    let app = world.app_with_schedulers().await;
+    let sale = app.sale_with(1, 100, policy(3600, 1, 1, false)).await;
+    let mut fans = app.fans(3, 0).await;
+    for fan in &mut fans {
+        app.join(fan, &sale).await;
+    }
+    let path = format!("concerts/{}/queue/tokens/me/events", sale.concert);
+    let mut without = fans[0].clone();
+    without.queue_token = None;
+    without.get(&path).await.expect_problem(403, "queue_token_required");
+    let first = Events::open(&app, &fans[0], &sale.concert, None).await;
+    let mut second = Events::open(&app, &fans[1], &sale.concert, None).await;
+    let refused = fans[2].get(&path).await.expect_problem(503, "too_many_streams");
+    assert_eq!(refused.header("retry-after"), "30");
+    fans[2].get(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(200);
+    drop(first);
+    let operator = app.operator().await;
+    let message = format!("admin/concerts/{}/queue/message", sale.concert);
+    let mut round = 0;
+    loop {
+        let url = format!("{}/api/v1/{path}", app.base);
+        let request = reqwest::Client::new().get(url).bearer_auth(fans[2].access_token.as_ref().unwrap());
+        let answer = request.header("Queue-Token", fans[2].queue_token.as_ref().unwrap()).send().await.unwrap();
+        if answer.status().as_u16() == 200 {
+            break;
+        }
+        // The server notices when it writes that the first one is gone.
+        round += 1;
+        let words = serde_json::json!({ "message": format!("round {round}") });
+        operator.send("PUT", &message, &[], words).await.expect(204);
+        loop {
+            let event = second.next().await.unwrap();
+            if event.data["message"] == format!("round {round}") {
+                break;
+            }
+        }
+    }
+    app.stop().await;
+    world.close().await;
+}

@@ -12,13 +12,13 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 /// The real program, on a port of its own.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Server {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_onsale"));
         command.arg("serve").envs(world.environment()).env("ONSALE_HTTP_BIND", format!("127.0.0.1:{port}"));
@@ -35,8 +35,13 @@ impl Server {
         Self { child, base: format!("http://127.0.0.1:{port}") }
     }
 
+    /// Its process id, to be stopped and continued.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// kill -9.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

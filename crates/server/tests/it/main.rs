@@ -24,6 +24,7 @@ mod database_guards;
 mod documents;
 mod draw;
 mod events;
+mod faults;
 mod gate;
 mod lane;
 mod line;

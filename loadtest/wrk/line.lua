@@ -1,8 +1,11 @@
 -- wrk: joins or polls of many fans, one token after the other. Counts every answer that is not the right one.
 --
--- Environment: TOKENS (file of access tokens, one a line), CONCERT (id), WHAT (join | poll)
+-- Environment: TOKENS (file: "access_token" or "access_token queue_token" a line), CONCERT (id), WHAT (join | poll)
 local tokens = {}
-for line in io.lines(os.getenv("TOKENS")) do tokens[#tokens + 1] = line end
+for line in io.lines(os.getenv("TOKENS")) do
+  local access, queue = line:match("^(%S+) ?(%S*)$")
+  tokens[#tokens + 1] = { ["Authorization"] = "Bearer " .. access, ["Queue-Token"] = queue ~= "" and queue or nil }
+end
 local path = "/api/v1/concerts/" .. os.getenv("CONCERT") .. "/queue/tokens"
 local method = "POST"
 if os.getenv("WHAT") == "poll" then
@@ -17,7 +20,7 @@ end
 local at
 function request()
   at = (at or start * 7919) + 1
-  return wrk.format(method, path, { ["Authorization"] = "Bearer " .. tokens[at % #tokens + 1] })
+  return wrk.format(method, path, tokens[at % #tokens + 1])
 end
 wrong = 0
 function response(status)

@@ -60,6 +60,7 @@ mod tests {
                 "serde_json",
                 "serde_path_to_error",
                 "sha2",
+                "socket2",
                 "tokio",
                 "tokio-util",
                 "tracing",

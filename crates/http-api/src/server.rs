@@ -3,6 +3,7 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpServer, dev::Server, middleware::from_fn, web};
+use socket2::SockRef;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
     routes,
     state::ApiState,
 };
+
+/// Longest time for which what was sent may stay unread or unacknowledged.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// How the server listens and stops.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,14 @@ pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOption
             )
             .service(web::redirect("/docs", "/docs/").permanent())
             .default_service(web::to(nothing_here))
+    })
+    .on_connect(|connection, _| {
+        if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+            // A client that never reads what it asked for must not keep its connection for ever.
+            if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(UNREAD)) {
+                tracing::debug!(%error, "a connection has no user timeout");
+            }
+        }
     })
     .workers(options.workers)
     .max_connections(options.connections_per_worker)

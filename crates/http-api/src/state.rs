@@ -17,7 +17,7 @@ use onsale_application::{
 };
 use onsale_domain::ids::UserId;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     conditional::Rendered,
@@ -118,6 +118,8 @@ pub struct ApiState {
     pub rendered_seats: Cache<SeatListKey, RenderedSeats>,
     /// The OpenAPI document.
     pub openapi: Rendered,
+    /// Cancelled when the server begins to stop, so that event streams end.
+    pub stopping: CancellationToken,
     /// One permit per open event stream.
     pub streams: Arc<Semaphore>,
     per_user: DefaultKeyedRateLimiter<UserId>,
@@ -151,6 +153,7 @@ impl ApiState {
             scrape,
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
             openapi: Rendered::new(crate::openapi::text()),
+            stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),
             per_login: RateLimiter::keyed(Quota::per_minute(positive(limits.logins_per_min))),

@@ -3,7 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use onsale_application::housekeeping::{LineTick, Sweeper, tick_all};
+use onsale_application::{
+    catalogue::CatalogueStore,
+    error::StoreError,
+    housekeeping::{LineTick, Sweeper, tick_all},
+    line::LineRecordQueries,
+};
 use onsale_http_api::ApiState;
 use onsale_infrastructure::postgres::Postgres;
 use tokio::time::{MissedTickBehavior, interval};
@@ -21,6 +26,7 @@ pub fn start(instance: &Instance, config: &Config, stop: &CancellationToken) -> 
     let keeper = &instance.keeper;
     tasks.spawn(promoter(Arc::clone(keeper), instance.gauges.clone(), config.line_tick, stop.clone()));
     tasks.spawn(watcher(Arc::clone(keeper), stop.clone()));
+    tasks.spawn(estimates(Arc::clone(&instance.postgres), instance.gauges.clone(), stop.clone()));
     tasks.spawn(sweeper(
         Arc::clone(&instance.postgres),
         Arc::clone(&instance.api),
@@ -87,6 +93,35 @@ async fn watcher(keeper: Arc<LineKeeper>, stop: CancellationToken) {
             _ = beat.tick() => keeper.snapshots.refresh_watched().await,
         }
     }
+}
+
+/// Publishes how right past estimates were, every half minute.
+async fn estimates(postgres: Arc<Postgres>, gauges: Gauges, stop: CancellationToken) {
+    let mut beat = interval(Duration::from_secs(30));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        if let Err(error) = publish_estimates(&postgres, &gauges).await {
+            tracing::debug!(%error, "past estimates could not be read");
+        }
+    }
+}
+
+async fn publish_estimates(postgres: &Postgres, gauges: &Gauges) -> Result<(), StoreError> {
+    for concert in postgres.concerts_with_a_line().await? {
+        let errors = postgres.estimate_errors(concert.id).await?;
+        if errors.checked > 0 {
+            let id = concert.id.to_string();
+            gauges.eta_error.with_label_values(&[id.as_str(), "0.5"]).set(errors.p50_secs);
+            gauges.eta_error.with_label_values(&[id.as_str(), "0.9"]).set(errors.p90_secs);
+            #[expect(clippy::cast_precision_loss, reason = "1,000 at most")]
+            gauges.eta_kept.with_label_values(&[&id]).set(errors.kept as f64 / errors.checked as f64);
+        }
+    }
+    Ok(())
 }
 
 async fn sweeper(

@@ -51,12 +51,15 @@ pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationTok
         shutdown_timeout: config.shutdown,
         connections_per_worker: config.connections_per_worker,
     };
+    let stopping = instance.api.stopping.clone();
     let server = onsale_http_api::start(instance.api, listener, &options)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
     tracing::info!(address = %config.bind, "serving");
     stop.cancelled().await;
     tracing::info!("stopping: no new connections, finishing what is under way");
+    // Event streams would last until the time to stop is over.
+    stopping.cancel();
     // Requests first, then the writes that outlived their requests, then what runs by itself.
     handle.stop(true).await;
     let rest = async {

@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::LogFormat;
@@ -27,6 +27,10 @@ pub struct Gauges {
     pub active: IntGaugeVec,
     /// Fans promoted since the line exists, by concert.
     pub promoted: IntGaugeVec,
+    /// How far estimates were off, by concert and quantile.
+    pub eta_error: IntGaugeVec,
+    /// Share of estimates that held, by concert.
+    pub eta_kept: GaugeVec,
     /// Ticks of the promoter, by outcome.
     pub ticks: IntCounterVec,
     /// Holds that the sweeper ended.
@@ -43,6 +47,14 @@ impl Gauges {
             waiting: per_concert("onsale_queue_waiting", "Fans waiting in line")?,
             active: per_concert("onsale_queue_active", "Fans past the line")?,
             promoted: per_concert("onsale_queue_promoted_total", "Fans promoted since the line exists")?,
+            eta_error: IntGaugeVec::new(
+                Opts::new("onsale_queue_eta_error_seconds", "How far the newest estimates were off; 0 when they held"),
+                &["concert_id", "quantile"],
+            )?,
+            eta_kept: GaugeVec::new(
+                Opts::new("onsale_queue_eta_kept_ratio", "Share of the newest estimates that held"),
+                &["concert_id"],
+            )?,
             ticks: IntCounterVec::new(Opts::new("onsale_scheduler_ticks_total", "Promoter calls"), &["outcome"])?,
             swept: IntCounter::new("onsale_holds_swept_total", "Holds that ran out and were ended by the sweeper")?,
             pools: IntGaugeVec::new(Opts::new("onsale_pool_connections", "Connections"), &["pool", "state"])?,
@@ -50,6 +62,8 @@ impl Gauges {
         registry.register(Box::new(gauges.waiting.clone()))?;
         registry.register(Box::new(gauges.active.clone()))?;
         registry.register(Box::new(gauges.promoted.clone()))?;
+        registry.register(Box::new(gauges.eta_error.clone()))?;
+        registry.register(Box::new(gauges.eta_kept.clone()))?;
         registry.register(Box::new(gauges.ticks.clone()))?;
         registry.register(Box::new(gauges.swept.clone()))?;
         registry.register(Box::new(gauges.pools.clone()))?;

@@ -176,6 +176,7 @@ impl App {
     /// Stops serving.
     pub async fn stop(self) {
         self.stop.cancel();
+        self.instance.api.stopping.cancel();
         (self.server)().await;
         if let Some(schedulers) = self.schedulers {
             schedulers.wait().await;

@@ -28,6 +28,6 @@ pub use ports::{
     Ceiling, Drawing, LineJournal, LineStore, LiveAdmission, NewLife, QueueTokens, RawSnapshot, Receipts, Seeds, Told,
     Verdict, Written,
 };
-pub use records::{LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
+pub use records::{EstimateErrors, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
 pub use snapshots::Snapshots;
 pub use stock::{ConcertStock, SectionStock, StockCache, StockQueries};

@@ -37,6 +37,19 @@ pub struct LoggedAdmission {
     pub told: Option<(Eta, i64)>,
 }
 
+/// How right the newest estimates were that have been put to the test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EstimateErrors {
+    /// Estimates whose fans have been admitted; the newest 1,000 at most.
+    pub checked: i64,
+    /// How many held.
+    pub kept: i64,
+    /// Median distance in seconds; 0 when it held.
+    pub p50_secs: i64,
+    /// 90th percentile of the same.
+    pub p90_secs: i64,
+}
+
 /// Reads what is published of a line.
 pub trait LineRecordQueries: Send + Sync + 'static {
     /// Admissions behind a position of the log, in its order.
@@ -46,6 +59,8 @@ pub trait LineRecordQueries: Send + Sync + 'static {
         after: i64,
         most: i64,
     ) -> impl Future<Output = Result<Vec<LoggedAdmission>, StoreError>> + Send;
+    /// How right the newest estimates were.
+    fn estimate_errors(&self, concert: ConcertId) -> impl Future<Output = Result<EstimateErrors, StoreError>> + Send;
     /// How many entries of each kind the log has.
     fn log_counts(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<(LogKind, i64)>, StoreError>> + Send;
     /// Entries behind a position, in order.

@@ -15,6 +15,7 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{ApiResult, queue::QueuePlace};
 use crate::{
@@ -42,8 +43,11 @@ struct Stream {
     told: PlaceView,
     told_at: Instant,
     asked_at: Instant,
+    /// Whether there is a new position that a fan far back has not heard of yet.
+    owed: bool,
     first: Option<Bytes>,
     over: bool,
+    stopping: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -125,6 +129,7 @@ impl Stream {
         loop {
             let active = matches!(self.told.place, PlaceState::Active { .. });
             let seen = tokio::select! {
+                () = self.stopping.cancelled() => return None,
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
                 changed = self.follower.news.changed(), if !active => {
                     if changed.is_err() {
@@ -132,16 +137,17 @@ impl Stream {
                     }
                     self.look().await
                 }
+                () = sleep_until(self.told_at + FAR_EVERY), if self.owed => self.look().await,
                 // A turn is renewed by use and ended by payment, which no snapshot shows.
                 () = sleep_until(self.asked_at + ACTIVE_EVERY), if active => self.ask().await,
             };
             match seen {
                 Ok(view) if self.is_news(&view) => {
                     let bytes = event(&view);
-                    (self.told, self.told_at) = (view, Instant::now());
+                    (self.told, self.told_at, self.owed) = (view, Instant::now(), false);
                     return Some(bytes);
                 }
-                Ok(_) => {}
+                Ok(view) => self.owed = view.place != self.told.place,
                 Err(error) => {
                     if let Some(last) = ending(&error) {
                         self.over = true;
@@ -184,8 +190,10 @@ pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, i
         told: view,
         told_at: Instant::now(),
         asked_at: Instant::now(),
+        owed: false,
         first: Some(first),
         over: false,
+        stopping: state.stopping.clone(),
         _permit: permit,
     };
     let events = stream::unfold(stream, |mut stream| async move {

@@ -3,7 +3,7 @@
 use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
 use onsale_application::{
     error::StoreError,
-    line::{LineRecordQueries, LoggedAdmission},
+    line::{EstimateErrors, LineRecordQueries, LoggedAdmission},
 };
 use onsale_domain::{
     ids::ConcertId,
@@ -51,6 +51,28 @@ impl LineRecordQueries for Postgres {
             LoggedAdmission { index, number, at_ms, active, limit, joined_ms, told: eta.zip(told_at) }
         };
         Ok(rows.into_iter().map(logged).collect())
+    }
+
+    async fn estimate_errors(&self, concert: ConcertId) -> Result<EstimateErrors, StoreError> {
+        let row: Option<(i64, i64, i64, i64)> = self
+            .row(|| {
+                statement::<(BigInt, BigInt, BigInt, BigInt)>(
+                    "WITH tested AS (
+                        SELECT greatest(e.low_secs - w.secs, w.secs - e.high_secs, 0) AS off
+                        FROM line_estimates e
+                        JOIN line_admissions a ON a.concert_id = e.concert_id AND a.number = e.number
+                        CROSS JOIN LATERAL (SELECT (a.called_ms - e.at_ms) / 1000 AS secs) w
+                        WHERE e.concert_id = $1 AND a.times = 1 ORDER BY e.number DESC LIMIT 1000)
+                     SELECT count(*), count(*) FILTER (WHERE off = 0),
+                        coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY off), 0),
+                        coalesce(percentile_disc(0.9) WITHIN GROUP (ORDER BY off), 0)
+                     FROM tested",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        let (checked, kept, p50_secs, p90_secs) = row.unwrap_or_default();
+        Ok(EstimateErrors { checked, kept, p50_secs, p90_secs })
     }
 
     async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError> {

@@ -103,7 +103,11 @@ async fn a_follower_hears_of_every_change_and_of_the_promotion() {
     let end = fourth.next().await.unwrap();
     assert_eq!((end.name.as_str(), end.data["code"].as_str()), ("end", Some("queue_token_moved")));
     assert!(fourth.next().await.is_none());
+    // A server that stops ends its streams at once.
+    let mut open = Events::open(&app, &other, &sale.concert, None).await;
+    open.next().await.unwrap();
     app.stop().await;
+    assert!(open.next().await.is_none());
     world.close().await;
 }
 

@@ -221,9 +221,17 @@ impl Arena {
         Self { _folder: folder, stack, world, app, sale, servers, crowd }
     }
 
-    async fn redis(&self) -> redis::aio::MultiplexedConnection {
+    /// A command for Redis, again and again while it is paused.
+    async fn redis(&self, words: &[&str]) {
         let client = redis::Client::open(self.stack.redis_url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        loop {
+            if let Ok(mut redis) = client.get_multiplexed_async_connection().await
+                && redis::cmd(words[0]).arg(&words[1..]).query_async::<()>(&mut redis).await.is_ok()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn inject(&mut self, fault: Fault, chance: &mut StdRng) {
@@ -236,16 +244,9 @@ impl Arena {
                 self.stack.kill_redis().await;
                 self.stack.start_redis(false).await.unwrap();
             }
-            Fault::FlushAll => {
-                redis::cmd("FLUSHALL").query_async::<()>(&mut self.redis().await).await.unwrap();
-            }
-            Fault::ScriptFlush => {
-                redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut self.redis().await).await.unwrap();
-            }
-            Fault::PauseRedis => {
-                let mut redis = self.redis().await;
-                redis::cmd("CLIENT").arg("PAUSE").arg(1_500).query_async::<()>(&mut redis).await.unwrap();
-            }
+            Fault::FlushAll => self.redis(&["FLUSHALL"]).await,
+            Fault::ScriptFlush => self.redis(&["SCRIPT", "FLUSH"]).await,
+            Fault::PauseRedis => self.redis(&["CLIENT", "PAUSE", "1500"]).await,
             Fault::KillServer => {
                 let index = chance.random_range(0..self.servers.len());
                 self.servers.remove(index).kill();
@@ -357,7 +358,7 @@ async fn negative_controls_a_forgetful_database_is_found_out() {
     let mut sql = arena.world.sql().await;
     sql.run("UPDATE lines SET ceiling = 0, seen = 0, jumps = '{}'").await.unwrap();
     sql.run("DELETE FROM line_admissions").await.unwrap();
-    redis::cmd("FLUSHALL").query_async::<()>(&mut arena.redis().await).await.unwrap();
+    arena.redis(&["FLUSHALL"]).await;
     fans.abort_all();
     let fresh = arena.app.fans(20, 0).await;
     let more = arena.start_fans(fresh, 20);

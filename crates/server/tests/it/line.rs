@@ -330,6 +330,26 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_went_back_calls_nobody_until_it_has_caught_up() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let mut lane = Lane::new(&world, &app, policy(60, 2, 5, false)).await;
+    let users: Vec<UserId> = (0..4).map(|_| UserId(Uuid::new_v4())).collect();
+    for user in &users {
+        lane.join(*user).await;
+    }
+    // An hour ago the clock showed a time that is an hour from now.
+    let ahead = chrono::Utc::now().timestamp_millis() + 3_600_000;
+    lane.set("st", "clock", ahead).await;
+    lane.due().await;
+    assert_eq!(lane.tick().await.promoted, 0);
+    lane.set("st", "clock", 0).await;
+    assert_eq!(lane.tick().await.promoted, 2, "nobody was lost");
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn schedulers_of_several_instances_promote_one_batch_per_interval() {
     let mut world = World::new().await;
     world.set("ONSALE_LINE_TICK_MS", "50");

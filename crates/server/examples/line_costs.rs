@@ -137,7 +137,7 @@ impl Bench {
                 let key = seed.map(|seed| seed.key(id));
                 let concert = concert.id;
                 async move {
-                    match lines.join(concert, user, id, None, key).await.unwrap() {
+                    match lines.join(concert, user, id, key).await.unwrap() {
                         Joined::Placed(_, held) => held.ticket,
                         other => panic!("{other:?}"),
                     }

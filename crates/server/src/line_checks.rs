@@ -93,7 +93,7 @@ pub fn verify_draw(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<S
     let blocks = check_draw(&seed, &commitment, ballots.iter().map(|ballot| (ballot.number, ballot.ballot)))?;
     let mut found = vec![format!("The draw holds: {} ballots.", ballots.len())];
     for (index, block) in blocks.iter().enumerate() {
-        let what = if index == 0 { "drawn" } else { "came back after a loss of the line's store, numbered behind" };
+        let what = if index == 0 { "drawn" } else { "came too late for the draw, numbered behind" };
         found.push(format!("  numbers {} to {}: {what}", block.first, block.last));
     }
     if let Some(mine) = receipt.and_then(|receipt| receipt.ballot) {

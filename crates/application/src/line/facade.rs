@@ -214,6 +214,16 @@ pub struct LineFacade<P, L, T, C> {
     pub guard: PollGuard,
 }
 
+/// What came of a token of an earlier life.
+pub(super) enum Resumed {
+    /// The place is back.
+    Here(Held),
+    /// A newer token, or another place, of the same fan holds.
+    Moved,
+    /// It was left, or the turn is over.
+    Gone,
+}
+
 impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> LineFacade<P, L, T, C> {
     async fn concert(&self, id: ConcertId) -> Result<Concert, LineError> {
         let now = self.keeper.context.now();
@@ -246,8 +256,8 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             .ok_or(LineError::TokenInvalid)
     }
 
-    /// Gives back the place of a token of an earlier life. `None` when there is none any more.
-    pub(super) async fn resume(&self, shown: &QueueTicket) -> Result<Option<Held>, StoreError> {
+    /// Gives back the place of a token of an earlier life.
+    pub(super) async fn resume(&self, shown: &QueueTicket) -> Result<Resumed, StoreError> {
         let keeper = &self.keeper;
         let mut ticket = *shown;
         let mut key = None;
@@ -262,14 +272,15 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             match keeper.lines.restore(&ticket, verdict, key).await? {
                 Restored::Here(held) => {
                     keeper.snapshots.note_back(&held.ticket);
-                    return Ok(Some(held));
+                    return Ok(Resumed::Here(held));
                 }
-                Restored::Left | Restored::Moved => return Ok(None),
+                Restored::Left => return Ok(Resumed::Gone),
+                Restored::Moved => return Ok(Resumed::Moved),
                 Restored::AskLog => {
                     let concert = self.concert(ticket.concert_id).await.map_err(store_error)?;
                     let return_ms = i64::from(concert.policy.return_secs) * 1_000;
                     match keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await? {
-                        Verdict::Over => return Ok(None),
+                        Verdict::Over => return Ok(Resumed::Gone),
                         known => verdict = Some(known),
                     }
                 }
@@ -291,8 +302,11 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Found::Here(held) => return Ok(held),
                 Found::Moved { life } | Found::Nowhere { life } if shown.is_some_and(|shown| shown.life < life) => {
                     let Some(shown) = shown else { break };
-                    let held = self.resume(shown).await?.ok_or(LineError::NotInLine)?;
-                    return if held.ticket.id == shown.id { Ok(held) } else { Err(LineError::TokenMoved) };
+                    return match self.resume(shown).await? {
+                        Resumed::Here(held) => Ok(held),
+                        Resumed::Moved => Err(LineError::TokenMoved),
+                        Resumed::Gone => Err(LineError::NotInLine),
+                    };
                 }
                 Found::Moved { .. } => return Err(LineError::TokenMoved),
                 Found::Nowhere { .. } => return Err(LineError::NotInLine),
@@ -425,7 +439,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let new = self.keeper.context.new_id();
         for _ in 0..5 {
             let key = self.keeper.known_seed(concert).map(|seed| seed.key(new));
-            match self.keeper.lines.join(concert, user, new, None, key).await? {
+            match self.keeper.lines.join(concert, user, new, key).await? {
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
                         self.settle(concert).await;

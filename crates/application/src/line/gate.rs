@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use onsale_domain::ids::{ConcertId, UserId};
 
 use super::{
-    facade::LineFacade,
+    facade::{LineFacade, Resumed},
     keeper::LineDatabase,
     model::{Admission, End, QueueTicket},
     ports::{LineStore, QueueTokens, Receipts, Seeds},
@@ -62,9 +62,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 // A token of an earlier life proves its place.
                 Admission::Moved { life } | Admission::Nowhere { life } if ticket.life < life => {
                     match line.resume(ticket).await? {
-                        Some(held) if held.ticket.id == ticket.id => {}
-                        Some(_) => return Err(GateRefusal::Moved),
-                        None => return Err(GateRefusal::Expired),
+                        Resumed::Here(_) => {}
+                        Resumed::Moved => return Err(GateRefusal::Moved),
+                        Resumed::Gone => return Err(GateRefusal::Expired),
                     }
                 }
                 Admission::Moved { .. } => return Err(GateRefusal::Moved),

@@ -10,7 +10,7 @@ use std::{
 
 use onsale_domain::{
     ids::{ConcertId, UserId},
-    queue::{DrawSeed, Eta, QueuePolicy},
+    queue::{BallotKey, DrawSeed, Eta, QueuePolicy},
 };
 use uuid::Uuid;
 
@@ -160,9 +160,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                     self.raise(concert, more).await?;
                     troubles += 1;
                 }
-                Ticked::OpensDraw(before, last) => {
-                    let life = self.database.ceiling(concert.id).await?.life;
-                    tick.draw = self.database.open_draw(concert.id, life, (before, last)).await?;
+                Ticked::OpensDraw { life, block } => {
+                    tick.draw = self.database.open_draw(concert.id, life, block).await?;
                     troubles += 1;
                 }
                 Ticked::Lost => {
@@ -258,7 +257,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         if life.given_out > 0 {
             tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line recovers");
         }
-        let life = NewLife { newest: self.write_rest(id, &life).await?, ..life };
+        let life =
+            NewLife { newest: self.write_rest(id, &life).await?, draw_key: self.last_drawn(id, &life).await?, ..life };
         let policy_ms = (millis(active_sliding_secs), millis(claim_secs));
         let (mut live, mut after) = (HashSet::new(), 0);
         loop {
@@ -293,6 +293,15 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             tracing::info!(concert_id = %id, life = life.life, active = live.len(), "the line lives");
         }
         Ok(())
+    }
+
+    /// The key of the last ballot drawn, when a draw is under way.
+    async fn last_drawn(&self, id: ConcertId, life: &NewLife) -> Result<Option<BallotKey>, StoreError> {
+        let Some((done, _)) = life.draw else { return Ok(None) };
+        let Some((_, _, ballot)) = self.database.ballots(id, done - 1, 1).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(Some(self.seed(id).await?.key(ballot)))
     }
 
     /// Before a new life: what the store noted and the log does not have yet, so that both agree on who is active. Answers
@@ -374,8 +383,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     /// Gives registered fans their numbers once the line has opened, in bounded steps, each written to the database first.
     async fn draw(&self, concert: &Concert, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
-        use onsale_domain::concert::SaleState::{Draft, PreQueue, Scheduled};
-        if matches!(concert.sale_state, Draft | Scheduled | PreQueue) {
+        use onsale_domain::concert::SaleState::{Closed, Draft, PreQueue, Scheduled};
+        if matches!(concert.sale_state, Draft | Scheduled | PreQueue | Closed) {
             return Ok(());
         }
         if seen.registered > 0 {

@@ -234,8 +234,13 @@ pub enum Ticked {
     Done(Promotion),
     /// The line opens with a draw, and so many more numbers must be recorded first.
     NeedsNumbers(i64),
-    /// The line opens with a draw of these numbers (before the first, the last), which must be recorded first.
-    OpensDraw(i64, i64),
+    /// The line opens with a draw of these numbers, which must be recorded first.
+    OpensDraw {
+        /// The line's life.
+        life: i64,
+        /// The number before the first, and the last.
+        block: (i64, i64),
+    },
     /// The line's life has not begun on this server.
     Lost,
 }

@@ -65,13 +65,12 @@ pub enum Drawing {
 /// The lines in their store. Every method MUST be atomic, judge time by the store's own clock, and be exact with any
 /// number of callers at once.
 pub trait LineStore: Send + Sync + 'static {
-    /// Gives the fan a place, the same one as long as it lives. A fan who does not show its id takes it over.
+    /// Gives the fan a place, the same one as long as it lives; a fan who has one takes it over.
     fn join(
         &self,
         concert: ConcertId,
         user: UserId,
         new: Uuid,
-        shown: Option<Uuid>,
         key: Option<BallotKey>,
     ) -> impl Future<Output = Result<Joined, StoreError>> + Send;
     /// The place of a fan who shows up; one whose turn lapsed stands at the head again.
@@ -209,6 +208,8 @@ pub struct NewLife {
     pub draw: Option<(i64, i64)>,
     /// The newest turn of the draw.
     pub draw_turn: i64,
+    /// The key of the last ballot drawn.
+    pub draw_key: Option<BallotKey>,
     /// The newest event in the log.
     pub newest: (i64, i64),
 }

@@ -242,6 +242,7 @@ impl LineJournal for Postgres {
             served,
             draw: draw_from.zip(draw_to),
             draw_turn,
+            draw_key: None,
             newest: (ms, counter),
         })
     }
@@ -449,7 +450,7 @@ impl LineJournal for Postgres {
         let rows: Vec<(i64, i64)> = self
             .rows(|| {
                 statement::<(BigInt, BigInt)>(
-                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_to = coalesce(draw_to, $4)
+                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_to = greatest(draw_to, $4)
                      WHERE concert_id = $1 AND life = $2 RETURNING draw_before, draw_to",
                 )
                 .bind::<SqlUuid, _>(concert.0)

@@ -262,10 +262,9 @@ impl LineStore for RedisLines {
         concert: ConcertId,
         user: UserId,
         new: Uuid,
-        shown: Option<Uuid>,
         key: Option<BallotKey>,
     ) -> Result<Joined, StoreError> {
-        let arguments = Arguments::default().id(user.0).id(new).optional_id(shown).key(key);
+        let arguments = Arguments::default().id(user.0).id(new).key(key);
         let answer = self.call(&self.scripts.join, concert, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
@@ -364,7 +363,7 @@ impl LineStore for RedisLines {
                 holding: f.number(15)? == 1,
             })),
             -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
-            -6 => Ok(Ticked::OpensDraw(f.number(1)?, f.number(2)?)),
+            -6 => Ok(Ticked::OpensDraw { life: f.number(1)?, block: (f.number(2)?, f.number(3)?) }),
             _ => Ok(Ticked::Lost),
         }
     }
@@ -525,7 +524,8 @@ impl LineStore for RedisLines {
             .text(&drawn)
             .text(&draw_to)
             .text(&format!("{}-{}", life.newest.0, life.newest.1))
-            .number(life.draw_turn);
+            .number(life.draw_turn)
+            .key(life.draw_key);
         Ok(self.count(&self.scripts.begin, concert, arguments).await? == 1)
     }
 

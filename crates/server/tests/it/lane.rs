@@ -70,7 +70,7 @@ impl<'a> Lane<'a> {
     }
 
     pub(crate) async fn join(&self, user: UserId) -> (bool, Held) {
-        let joined = self.app.instance.lines.join(self.concert.id, user, Uuid::now_v7(), None, None).await.unwrap();
+        let joined = self.app.instance.lines.join(self.concert.id, user, Uuid::now_v7(), None).await.unwrap();
         let Joined::Placed(new, held) = joined else { panic!("{joined:?}") };
         (new, held)
     }

@@ -230,7 +230,7 @@ async fn a_large_batch_is_done_in_bounded_steps_and_no_credit_is_banked() {
     let lines = &app.instance.lines;
     at_once((0..4_000).map(|_| {
         let (lines, concert) = (Arc::clone(lines), lane.concert.id);
-        async move { lines.join(concert, UserId(Uuid::new_v4()), Uuid::now_v7(), None, None).await.unwrap() }
+        async move { lines.join(concert, UserId(Uuid::new_v4()), Uuid::now_v7(), None).await.unwrap() }
     }))
     .await;
     assert_eq!(lane.tick().await.promoted, 0, "nothing was banked");
@@ -259,7 +259,7 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
             let mut numbers = vec![];
             for _ in 0..FANS / 20 {
                 let user = UserId(Uuid::new_v4());
-                let joined = lines.join(concert, user, Uuid::now_v7(), None, None).await.unwrap();
+                let joined = lines.join(concert, user, Uuid::now_v7(), None).await.unwrap();
                 let Joined::Placed(true, held) = joined else { panic!("{joined:?}") };
                 numbers.push((held.ticket.number, user));
             }

@@ -5,7 +5,8 @@
 --
 -- ARGV 1 life  2 highest number that may have been given out  3 ranges of numbers that may never have been ('a-b,' each)
 --      4 new ceiling  5 highest number called  6 ms to hold  7 last number drawn, and 8 last number of the draw, or ''
---      9 id of the newest event in the database  10 newest turn of the draw in the database
+--      9 id of the newest event in the database  10 newest turn of the draw in the database  11 key of the last ballot
+--      drawn, or ''
 -- Returns 1, or 0 when that life (or a later one) has begun.
 if num(redis.call('HGET', st, 'life')) >= num(ARGV[1]) then return 0 end
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
@@ -16,6 +17,7 @@ redis.call('HSET', st, 'run', run, 'life', ARGV[1], 'seq', text(seq), 'ceil', AR
   'served', text(served), 'passed', text(served), 'quota', '0', 'owed', '0', 'clock', text(now),
   'next_at', text(math.min(num(s[3] or text(now)), now)), 'draw_turn', text(math.max(num(s[4]), num(ARGV[10]))))
 redis.call('HDEL', st, 'draw_owner', 'draw_owner_until', 'draw_key')
+if ARGV[11] ~= '' then redis.call('HSET', st, 'draw_key', ARGV[11]) end
 if num(ARGV[2]) > 0 then
   -- Of some numbers nobody knows whether they were given out, until the hold is over.
   redis.call('HSET', st, 'hold_until', text(now + num(ARGV[6])), 'jumps', ARGV[3])

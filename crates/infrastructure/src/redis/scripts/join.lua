@@ -1,8 +1,8 @@
 -- Gives a fan a place: the one from before as long as it lives, else a new one at the back, or a ballot in the
--- pre-queue. A fan who does not show the token of the place takes it over: it gets a new id, and the old token stops
--- working. With idle admission a fan who joins an empty line while there is room is called at once.
+-- pre-queue. A fan who has one takes it over: it gets a new id, and the old token stops working (who shows a token that
+-- holds is not sent here). With idle admission a fan who joins an empty line while there is room is called at once.
 --
--- ARGV 1 fan  2 id for a new place  3 id that the fan shows, or ''  4 key of the new id as a ballot, or ''
+-- ARGV 1 fan  2 id for a new place  3 key of the new id as a ballot, or ''
 -- Returns {2 new | 1 known, number, id, life, kind, value (see whereabouts)}
 --   or {-1, state} not open, {-2} full, {-3} no settings, {-4} another server, {-5} numbers used up, {-6} sold out,
 --   {-7} the key of the ballot is needed.
@@ -19,7 +19,7 @@ if place then
   if kind then
     -- The same request once more, because its answer was lost.
     if id == new_id then return {2, number, id, s[2], kind, value} end
-    if id ~= ARGV[3] and kind ~= 'p' then
+    if kind ~= 'p' then
       redis.call('HSET', tok, fan, number .. ':' .. new_id)
       if kind == 'w' then redis.call('RPUSH', gone, 'm' .. number) end
       id = new_id
@@ -31,9 +31,9 @@ if place then
 end
 
 if c[1] == 'pre_queue' then
-  if ARGV[4] == '' then return {-7} end
+  if ARGV[3] == '' then return {-7} end
   if redis.call('ZCARD', pre) >= num(c[4]) then return {-2} end
-  redis.call('ZADD', pre, ARGV[4], fan)
+  redis.call('ZADD', pre, ARGV[3], fan)
   redis.call('HSET', tok, fan, '0:' .. new_id)
   return {2, '0', new_id, s[2], 'p', '0'}
 end

@@ -13,8 +13,8 @@
 -- Returns {status, life, due, expired, lapsed, more, called, waiting, active with called, limit, now, highest number
 --   given out, highest that may be, in the pre-queue, promoted since the line exists,
 --   1 while the line holds after a loss}. Status 1; or {-3} no life,
---   {-4} another server, {-5, n} n more numbers are needed, {-6, number before the draw, its last} the line opens, and
---   the database must have these first.
+--   {-4} another server, {-5, n} n more numbers are needed, {-6, life, number before the draw, its last} the line opens,
+--   and the database must have these first.
 local MOST = 500
 local s = redis.call('HMGET', st, 'run', 'life', 'seq', 'ceil')
 if not s[2] then return {-3} end
@@ -28,9 +28,13 @@ if num(ARGV[1]) > tonumber(was[1] or '-1') then
     -- After a loss some may still come back.
     if redis.call('HEXISTS', st, 'hold_until') == 1 then registered = math.max(registered, num(ARGV[16])) end
     if registered > 0 then
-      if ARGV[17] == '' then
-        if num(s[3]) + registered > num(s[4]) then return {-5, registered} end
-        return {-6, s[3] or '0', text(num(s[3]) + registered)}
+      local block = ARGV[17] ~= '' and num(ARGV[18]) - num(ARGV[17]) or 0
+      if registered > block then
+        -- Once more, because fans have registered meanwhile: now with room for more of them.
+        if block > 0 then registered = registered + math.floor(registered / 50) + 1000 end
+        local before = ARGV[17] ~= '' and num(ARGV[17]) or num(s[3])
+        if before + registered > num(s[4]) then return {-5, registered} end
+        return {-6, s[2], text(before), text(before + registered)}
       end
       redis.call('HSET', st, 'draw_next', ARGV[17], 'draw_to', ARGV[18], 'seq', text(math.max(num(s[3]), num(ARGV[18]))))
     end
@@ -134,7 +138,8 @@ if clock_is_right and moves then
 else
   quota = 0
 end
-if clock_is_right and not holding and num(ARGV[15]) > 0 and (moves or c[1] == 'paused') then
+if clock_is_right and not holding and num(ARGV[15]) > 0 and (moves or c[1] == 'paused')
+  and not (drawing and num(s[10]) < num(s[11])) then
   quota = quota + num(ARGV[15])
 end
 quota = math.min(quota, room, returned + waiting)

@@ -58,6 +58,10 @@ if num(number) > num(s[3]) then
 end
 if ARGV[4] == '' then return {5} end
 redis.call('ZADD', back, number, fan)
-if ARGV[4] == 'returned' then redis.call('SADD', came, number) end
+if ARGV[4] == 'returned' then
+  redis.call('SADD', came, number)
+  redis.call('HINCRBY', st, 'returned', 1)
+  record('returned', number)
+end
 redis.call('HSET', tok, fan, number .. ':' .. id)
 return {2, number, id, s[2], 'b', text(redis.call('ZRANK', back, fan))}

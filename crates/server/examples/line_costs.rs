@@ -1,7 +1,7 @@
 //! What a line costs: polls and joins with 10,000 and with 1,000,000 waiting, promotions, bytes of Redis per fan, the
 //! opening draw, open event streams, and the price of durable joins. Prints figures of one run; times nothing as a test.
 //!
-//!   target/release/onsale stack exec -- target/release/examples/line_costs [crowd]
+//!   target/release/onsale stack exec -- target/release/examples/line_costs [crowd [streams | durability | costs | draw]]
 //!
 //! Needs the release binaries `onsale` and `bare_route` beside it, and wrk.
 #![allow(missing_docs, clippy::pedantic, clippy::restriction, clippy::disallowed_methods, reason = "a measurement")]
@@ -282,8 +282,8 @@ async fn draw(bench: &mut Bench, crowd: usize) {
     bench.app.instance.keeper.tick(&concert).await.unwrap();
     let secs = started.elapsed().as_secs_f64();
     bench.app.instance.keeper.tick(&concert).await.unwrap();
-    let waiting = bench.app.instance.keeper.snapshots.renewed(concert.id).await.unwrap().unwrap().stats.waiting;
-    assert_eq!(waiting, crowd as i64);
+    let stats = bench.app.instance.keeper.snapshots.renewed(concert.id).await.unwrap().unwrap().stats;
+    assert_eq!(stats.waiting + stats.active, crowd as i64);
     println!(
         "opening draw: {crowd} fans numbered in {secs:.1} s, longest script {:.1} ms",
         bench.slowest_script_ms().await
@@ -434,11 +434,20 @@ async fn durability(bench: &mut Bench) {
 #[tokio::main]
 async fn main() {
     let crowd = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of fans"));
+    let only = std::env::args().nth(2);
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut bench = Bench::new().await;
-
-    streams(&mut bench, 8_000.max(SMALL.min(crowd))).await;
-    durability(&mut bench).await;
-    polls_joins_promotions(&mut bench, crowd).await;
-    let _: () = redis::cmd("FLUSHALL").query_async(&mut bench.redis).await.unwrap();
-    draw(&mut bench, crowd).await;
+    if wanted("streams") {
+        streams(&mut bench, SMALL).await;
+    }
+    if wanted("durability") {
+        durability(&mut bench).await;
+    }
+    if wanted("costs") {
+        polls_joins_promotions(&mut bench, crowd).await;
+    }
+    if wanted("draw") {
+        let _: () = redis::cmd("FLUSHALL").arg("ASYNC").query_async(&mut bench.redis).await.unwrap();
+        draw(&mut bench, crowd).await;
+    }
 }

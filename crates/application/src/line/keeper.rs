@@ -33,8 +33,10 @@ const LEAD: i64 = 20_000;
 const BATCH: usize = 1_000;
 /// Admissions, departures or fans sent to the store at once.
 const PART: usize = 500;
-/// Ballots drawn at once.
+/// Ballots read and written to the database at once.
 const BALLOTS: usize = 2_000;
+/// Ballots placed at once, so that no step holds up the store for long.
+const BALLOTS_PLACED: usize = 1_000;
 /// Milliseconds for which another process is given to finish a recovery.
 const PATIENCE_MS: i64 = 5_000;
 /// Estimates noted per line between two ticks.
@@ -394,8 +396,12 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                         if !self.database.write_draw(concert.id, life, after, turn, &ballots).await? {
                             return Ok(());
                         }
-                        let fans: Vec<UserId> = ballots.iter().map(|(fan, _)| *fan).collect();
-                        self.lines.draw_place(concert.id, life, after, turn, &fans).await?;
+                        let (mut from, seed) = (after, self.seed(concert.id).await?);
+                        for part in ballots.chunks(BALLOTS_PLACED) {
+                            let Some((_, last)) = part.last() else { break };
+                            self.lines.draw_place(concert.id, life, from, turn, part, seed.key(*last)).await?;
+                            from += count(part.len());
+                        }
                     }
                     Drawing::NeedsNumbers(more) => self.raise(concert, more).await?,
                     // While the line holds after a loss, fans of the pre-queue still show their ballots.

@@ -180,14 +180,15 @@ pub trait LineStore: Send + Sync + 'static {
         most: usize,
         owner: Uuid,
     ) -> impl Future<Output = Result<Drawing, StoreError>> + Send;
-    /// Puts drawn fans into line. Answers how many.
+    /// Puts drawn fans into line; `last` is the key of the last of them. Answers how many.
     fn draw_place(
         &self,
         concert: ConcertId,
         life: i64,
         after: i64,
         turn: i64,
-        fans: &[UserId],
+        ballots: &[(UserId, Uuid)],
+        last: BallotKey,
     ) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }
 

@@ -555,9 +555,13 @@ impl LineStore for RedisLines {
         life: i64,
         after: i64,
         turn: i64,
-        fans: &[UserId],
+        ballots: &[(UserId, Uuid)],
+        last: BallotKey,
     ) -> Result<i64, StoreError> {
-        let arguments = Arguments::default().number(life).number(after).number(turn).fans(fans);
+        let mut arguments = Arguments::default().number(life).number(after).number(turn).key(Some(last));
+        for (fan, ballot) in ballots {
+            arguments = arguments.id(fan.0).id(*ballot);
+        }
         self.count(&self.scripts.draw_place, concert, arguments).await
     }
 }

@@ -1,7 +1,7 @@
 -- The next ballots of the opening draw, in their order, and the numbers they get. Changes nothing but the lease and the turn
 -- of the draw, and, when ballots came back late, the block of numbers.
 --
--- ARGV 1 most ballots  2 who asks: others get nothing for five seconds, or until these are placed
+-- ARGV 1 most ballots  2 who asks: others get nothing for five seconds
 -- Returns {status, life, number before the first of these, turn} and then for each ballot: fan, id. Status 1; 0 nothing to
 --   draw; {-3} no life, {-4} another server, {-5, n} n more numbers are needed.
 local s = redis.call('HMGET', st, 'run', 'life', 'draw_next', 'draw_to', 'seq', 'ceil', 'hold_until', 'draw_key')

@@ -31,7 +31,10 @@ pub type ApiResult = Result<HttpResponse, ApiError>;
 pub fn documented(config: &mut ServiceConfig<'_>) {
     config
         .service(
+            // Routes are tried in this order, so the busiest come first.
             scope("/api/v1")
+                .service(queue::status)
+                .service(queue::join)
                 .service(auth::sign_up)
                 .service(auth::log_in)
                 .service(auth::refresh)
@@ -41,11 +44,9 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
                 .service(concerts::read)
                 .service(concerts::shows)
                 .service(queue::overview)
-                .service(queue::join)
                 .service(queue_events::follow)
                 .service(queue_records::log)
                 .service(queue_records::draw)
-                .service(queue::status)
                 .service(queue::leave)
                 .service(seats::availability)
                 .service(seats::list)

@@ -163,7 +163,8 @@ impl Stream {
 /// Follow my place: an event `place` with what `GET .../tokens/me` answers, whenever it changes; near the head (2,000) at
 /// every change, farther back every 5 s; promotion within a second. `Last-Event-ID` saves a repeated first event, a comment
 /// every 15 s keeps the stream alive, and an event `end` with a `code` says why there will be no more.
-#[utoipa::path(tag = "Queue", operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert")),
+#[utoipa::path(tag = "Queue", operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that was heard last.")),
     responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")))]
 #[get("/concerts/{id}/queue/tokens/me/events")]
 pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {

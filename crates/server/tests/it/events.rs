@@ -155,3 +155,42 @@ async fn streams_beyond_the_limit_are_refused_and_a_closed_one_makes_room() {
     app.stop().await;
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_never_read_their_stream_hold_up_nobody_else() {
+    let world = World::new().await;
+    let app = world.app_with_schedulers().await;
+    let sale = app.sale_with(1, 100, policy(3600, 1, 1, false)).await;
+    let mut fans = app.fans(21, 0).await;
+    for fan in &mut fans {
+        app.join(fan, &sale).await;
+    }
+    let address = app.base.strip_prefix("http://").unwrap().to_owned();
+    let mut silent = vec![];
+    for fan in &fans[..20] {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        // The smallest window that the system allows.
+        socket.set_recv_buffer_size(1).unwrap();
+        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        let request = format!(
+            "GET /api/v1/concerts/{}/queue/tokens/me/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nQueue-Token: {}\r\n\r\n",
+            sale.concert,
+            fan.access_token.as_ref().unwrap(),
+            fan.queue_token.as_ref().unwrap()
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let mut reader = Events::open(&app, &fans[20], &sale.concert, None).await;
+    reader.next().await.unwrap();
+    let operator = app.operator().await;
+    let message = format!("admin/concerts/{}/queue/message", sale.concert);
+    for round in 0..20 {
+        let words = format!("{round:0>500}");
+        operator.send("PUT", &message, &[], serde_json::json!({ "message": words })).await.expect(204);
+        while reader.next().await.unwrap().data["message"] != words {}
+    }
+    drop(silent);
+    app.stop().await;
+    world.close().await;
+}

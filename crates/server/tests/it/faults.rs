@@ -345,7 +345,7 @@ async fn faults_at_random_lose_nobody_double_nobody_and_never_exceed_the_limit()
 /// The checks see what they are for: the same arena, with the database made to forget.
 #[tokio::test(flavor = "multi_thread")]
 async fn negative_controls_a_forgetful_database_is_found_out() {
-    let arena = Arena::new().await;
+    let mut arena = Arena::new().await;
     let mut fans = arena.start_fans(arena.app.fans(20, 0).await, 0);
     let waiting = || {
         let history = arena.crowd.history.lock().unwrap();
@@ -354,12 +354,15 @@ async fn negative_controls_a_forgetful_database_is_found_out() {
     while waiting() < 30 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Numbers and admissions forgotten, and Redis empty.
+    // Numbers and admissions forgotten, and Redis empty, while no server is there to record them again.
+    fans.abort_all();
+    arena.servers.clear();
     let mut sql = arena.world.sql().await;
     sql.run("UPDATE lines SET ceiling = 0, seen = 0, jumps = '{}'").await.unwrap();
     sql.run("DELETE FROM line_admissions").await.unwrap();
     arena.redis(&["FLUSHALL"]).await;
-    fans.abort_all();
+    arena.servers = (0..3).map(|_| Server::start(&arena.world)).collect();
+    *arena.crowd.bases.write().await = arena.servers.iter().map(|server| server.base.clone()).collect();
     let fresh = arena.app.fans(20, 0).await;
     let more = arena.start_fans(fresh, 20);
     let seen = || faults_of(&arena.crowd.history.lock().unwrap(), LIMIT);

@@ -317,14 +317,14 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     /// Ends a place, on a line that lives. `false` when there was none.
-    pub(super) async fn end(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, StoreError> {
+    pub(super) async fn end(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, LineError> {
         for _ in 0..3 {
             match self.keeper.lines.leave(concert, user, end).await? {
                 Some(left) => return Ok(left),
-                None => self.revive(concert).await?,
+                None => self.open_line(concert).await?,
             }
         }
-        Err(StoreError::Unavailable("the line recovers".into()))
+        Err(LineError::Recovering)
     }
 
     /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
@@ -407,9 +407,10 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 }
 
-fn store_error(error: LineError) -> StoreError {
+pub(super) fn store_error(error: LineError) -> StoreError {
     match error {
         LineError::Store(error) => error,
+        LineError::Recovering => StoreError::Unavailable("the line recovers".into()),
         other => StoreError::Broken(other.to_string().into()),
     }
 }

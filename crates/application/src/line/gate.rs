@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use onsale_domain::ids::{ConcertId, UserId};
 
 use super::{
-    facade::{LineFacade, Resumed},
+    facade::{LineFacade, Resumed, store_error},
     keeper::LineDatabase,
     model::{Admission, End, QueueTicket},
     ports::{LineStore, QueueTokens, Receipts, Seeds},
@@ -97,6 +97,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     async fn finish(&self, concert: ConcertId, user: UserId) -> Result<(), StoreError> {
-        self.0.end(concert, user, End::Paid).await.map(|_| ())
+        self.0.end(concert, user, End::Paid).await.map(|_| ()).map_err(store_error)
     }
 }

@@ -221,6 +221,35 @@ async fn polls_touch_no_store_and_positions_are_exact_never_too_small_and_never_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_has_not_begun_is_answered_clearly_whatever_is_asked() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let operator = app.operator().await;
+    let fan = app.fans(1, 0).await.remove(0);
+    let concert = operator.post("admin/concerts", serde_json::json!({ "title": "Later" })).await.expect(201);
+    let id = concert.json["id"].as_str().unwrap();
+    let (line, joins, me) = (
+        format!("concerts/{id}/queue"),
+        format!("concerts/{id}/queue/tokens"),
+        format!("concerts/{id}/queue/tokens/me"),
+    );
+    fan.get(&line).await.expect_problem(404, "not_found");
+    fan.post_empty(&joins).await.expect_problem(404, "not_found");
+    fan.get(&me).await.expect_problem(404, "not_found");
+    fan.delete(&me).await.expect_problem(404, "not_found");
+    let body = serde_json::json!({ "sale_state": "scheduled" });
+    operator.send("PATCH", &format!("admin/concerts/{id}"), &[("If-Match", "\"1\"")], body).await.expect(200);
+    assert_eq!(fan.get(&line).await.expect(200).json["state"], "scheduled");
+    fan.post_empty(&joins).await.expect_problem(409, "sale_not_open");
+    fan.get(&me).await.expect_problem(409, "sale_not_open");
+    fan.delete(&me).await.expect_problem(409, "sale_not_open");
+    let admissions = format!("admin/concerts/{id}/queue/admissions");
+    operator.post(&admissions, serde_json::json!({ "count": 1 })).await.expect_problem(409, "sale_not_open");
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_forged_cut_foreign_or_replayed_change_nothing() {
     let world = World::new().await;
     let app = world.app().await;

@@ -13,16 +13,15 @@ mod ports;
 mod records;
 mod snapshots;
 mod stock;
+mod views;
 
-pub use facade::{
-    DrawView, Follower, Forecasting, Line, LineError, LineFacade, LineState, LineView, PlaceState, PlaceView, Seen,
-};
+pub use facade::{Line, LineFacade};
 pub use gate::{Gate, GateRefusal, LineGate};
 pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
     Admission, Call, Departures, End, Event, Found, Held, Joined, LineStats, News, Promotion, QueueTicket, Restored,
-    Snapshot, Tick, Ticked, Whereabouts,
+    Snapshot, Tick, Ticked, Whereabouts, taken_at_ms,
 };
 pub use ports::{
     Ceiling, Drawing, LineJournal, LineStore, LiveAdmission, NewLife, QueueTokens, RawSnapshot, Receipts, Seeds, Told,
@@ -31,3 +30,4 @@ pub use ports::{
 pub use records::{EstimateErrors, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
 pub use snapshots::Snapshots;
 pub use stock::{ConcertStock, SectionStock, StockCache, StockQueries};
+pub use views::{DrawView, Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen};

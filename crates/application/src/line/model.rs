@@ -28,6 +28,11 @@ pub struct QueueTicket {
     pub id: Uuid,
 }
 
+/// When a place was taken, by its id: the first 48 bits of a UUID version 7 are milliseconds since 1970.
+pub fn taken_at_ms(place: Uuid) -> i64 {
+    i64::try_from(place.as_u64_pair().0 >> 16).unwrap_or(0)
+}
+
 /// Where a fan is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whereabouts {
@@ -186,8 +191,6 @@ pub struct Promotion {
     pub lapsed: i64,
     /// Whether a part of the work is left for another call at once.
     pub more: bool,
-    /// Fans called by this call.
-    pub called: i64,
     /// Fans waiting afterwards.
     pub waiting: i64,
     /// Active fans, and those called.
@@ -339,8 +342,6 @@ pub struct Snapshot {
     pub state: SaleState,
     /// Settings, as applied.
     pub policy: QueuePolicy,
-    /// Which edit of the concert the settings are from.
-    pub version: i32,
     /// What the operators say to everyone in line.
     pub message: String,
     /// Whether nothing is left and nothing can come back.

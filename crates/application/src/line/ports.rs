@@ -9,8 +9,8 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    facade::DrawView,
     model::{Admission, Call, End, Found, Joined, News, QueueTicket, Restored, Snapshot, Tick, Ticked},
+    views::DrawView,
 };
 use crate::error::StoreError;
 

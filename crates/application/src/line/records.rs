@@ -9,7 +9,7 @@ use onsale_domain::{
 };
 use uuid::Uuid;
 
-use super::{facade::DrawView, ports::LineJournal};
+use super::{ports::LineJournal, views::DrawView};
 use crate::{
     audit::{AuditLog, AuditRecord},
     error::StoreError,

@@ -1,12 +1,10 @@
 //! What a line leaves behind, for everybody to check and for operators to read.
 
-use std::sync::Arc;
-
 use actix_web::{HttpResponse, get};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures_util::stream;
-use onsale_application::{error::StoreError, line::LineRecords};
+use futures_util::{Stream, StreamExt, stream};
+use onsale_application::error::StoreError;
 use onsale_domain::{
     ids::ConcertId,
     queue::{LogEntry, LogHash, hex},
@@ -110,39 +108,41 @@ pub struct AuditPage {
     next_cursor: Option<String>,
 }
 
-fn log_line(entry: &LogEntry, hash: &LogHash) -> String {
-    json!({
+fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
+    let line = json!({
         "index": entry.index,
         "kind": entry.kind.as_str(),
         "number": entry.number,
         "place": entry.place.map(hex),
         "at_ms": entry.at_ms,
         "hash": hex(hash),
+    });
+    (entry.index, line.to_string())
+}
+
+fn ballot_line((number, ballot): &(i64, Uuid)) -> (i64, String) {
+    (*number, json!({ "number": number, "ballot": ballot }).to_string())
+}
+
+/// What `read` gives behind a position, part by part, as lines, until there is no more. `line` answers an item's position
+/// and text. A stream that ends with an error is cut off, which the client sees; the log line says why.
+fn list<T, F, R>(after: i64, read: R, line: fn(&T) -> (i64, String)) -> impl Stream<Item = Result<Bytes, StoreError>>
+where
+    R: Fn(i64) -> F,
+    F: Future<Output = Result<Vec<T>, StoreError>>,
+{
+    stream::try_unfold((after, read), move |(after, read)| async move {
+        let part = read(after).await.inspect_err(|error| tracing::warn!(%error, "a published list was cut off"))?;
+        let mut text = String::new();
+        let mut last = None;
+        for item in &part {
+            let (position, item) = line(item);
+            text += &item;
+            text.push('\n');
+            last = Some(position);
+        }
+        Ok(last.map(|last| (text.into(), (last, read))))
     })
-    .to_string()
-        + "\n"
-}
-
-async fn next_log(records: Arc<dyn LineRecords>, concert: ConcertId, after: i64) -> Result<(Bytes, i64), StoreError> {
-    let part = records.log(concert, after, PART).await.inspect_err(cut_off)?;
-    let last = part.last().map_or(after, |(entry, _)| entry.index);
-    Ok((part.iter().map(|(entry, hash)| log_line(entry, hash)).collect::<String>().into(), last))
-}
-
-async fn next_ballots(
-    records: Arc<dyn LineRecords>,
-    concert: ConcertId,
-    after: i64,
-) -> Result<(Bytes, i64), StoreError> {
-    let part = records.ballots(concert, after, PART).await.inspect_err(cut_off)?;
-    let last = part.last().map_or(after, |(number, _)| *number);
-    let lines = part.iter().map(|(number, ballot)| json!({ "number": number, "ballot": ballot }).to_string() + "\n");
-    Ok((lines.collect::<String>().into(), last))
-}
-
-/// A stream that ends with an error is cut off, which the client sees; the log line says why.
-fn cut_off(error: &StoreError) {
-    tracing::warn!(%error, "a published list was cut off");
 }
 
 /// The published log of a line: what happened to which number, each entry sealed with the hash of all before it. One JSON
@@ -155,13 +155,11 @@ pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResu
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
     let records = state.facades.line_records.clone();
-    let parts = stream::try_unfold(query.0.after.unwrap_or(0).max(0), move |after| {
+    let read = move |after| {
         let records = records.clone();
-        async move {
-            let (bytes, last) = next_log(records, concert, after).await?;
-            Ok::<_, StoreError>((last > after).then_some((bytes, last)))
-        }
-    });
+        async move { records.log(concert, after, PART).await }
+    };
+    let parts = list(query.0.after.unwrap_or(0).max(0), read, log_line);
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
 }
 
@@ -186,17 +184,11 @@ pub(crate) async fn draw(state: State, id: Id) -> ApiResult {
     if draw.seed.is_none() {
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(head));
     }
-    // -1 before the head.
-    let parts = stream::try_unfold(-1_i64, move |after| {
-        let (records, head) = (records.clone(), head.clone());
-        async move {
-            if after < 0 {
-                return Ok::<_, StoreError>(Some((head, 0)));
-            }
-            let (bytes, last) = next_ballots(records, concert, after).await?;
-            Ok((last > after).then_some((bytes, last)))
-        }
-    });
+    let read = move |after| {
+        let records = records.clone();
+        async move { records.ballots(concert, after, PART).await }
+    };
+    let parts = stream::once(async { Ok(head) }).chain(list(0, read, ballot_line));
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
     error::StoreError,
-    line::{Ceiling, DrawView, LineJournal, LiveAdmission, NewLife, News, QueueTicket, Told, Verdict, Written},
+    line::{
+        Ceiling, DrawView, LineJournal, LiveAdmission, NewLife, News, QueueTicket, Told, Verdict, Written, taken_at_ms,
+    },
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{
@@ -44,13 +46,8 @@ struct Columns {
     hash: Vec<Vec<u8>>,
 }
 
-fn hash_of(bytes: &[u8]) -> Result<LogHash, StoreError> {
+pub(super) fn hash_of(bytes: &[u8]) -> Result<LogHash, StoreError> {
     bytes.try_into().map_err(|_| impossible("a hash of another length"))
-}
-
-/// The id of a place tells when it was taken: the first 48 bits of a UUID version 7 are milliseconds since 1970.
-fn taken_at_ms(id: Uuid) -> i64 {
-    i64::try_from(id.as_u64_pair().0 >> 16).unwrap_or(0)
 }
 
 impl Columns {

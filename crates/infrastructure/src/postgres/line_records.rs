@@ -10,14 +10,10 @@ use onsale_domain::{
     queue::{Eta, LogEntry, LogHash, LogKind},
 };
 
-use super::{Postgres, pool::impossible, statement::statement};
+use super::{Postgres, line::hash_of, pool::impossible, statement::statement};
 
 fn kind_of(word: &str) -> Result<LogKind, StoreError> {
     LogKind::parse(word).ok_or_else(|| impossible("an unknown kind of log entry"))
-}
-
-fn hash_of(bytes: Vec<u8>) -> Result<LogHash, StoreError> {
-    bytes.try_into().map_err(|_| impossible("a hash of another length"))
 }
 
 impl LineRecordQueries for Postgres {
@@ -100,8 +96,8 @@ impl LineRecordQueries for Postgres {
             .await?;
         rows.into_iter()
             .map(|(index, kind, number, place, at_ms, hash)| {
-                let place = place.map(hash_of).transpose()?;
-                Ok((LogEntry { index, kind: kind_of(&kind)?, number, place, at_ms }, hash_of(hash)?))
+                let place = place.as_deref().map(hash_of).transpose()?;
+                Ok((LogEntry { index, kind: kind_of(&kind)?, number, place, at_ms }, hash_of(&hash)?))
             })
             .collect()
     }

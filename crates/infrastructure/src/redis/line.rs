@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use deadpool_redis::redis::{self, Value};
 use onsale_application::{
     error::StoreError,
     line::{
-        Admission, Call, Drawing, End, Event, Found, Held, Joined, LineStats, LineStore, LiveAdmission, NewLife, News,
-        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Verdict, Whereabouts,
+        Admission, Call, Drawing, End, Event, Found, Joined, LineStats, LineStore, LiveAdmission, NewLife, News,
+        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Verdict,
     },
 };
 use onsale_domain::{
-    concert::SaleState,
     ids::{ConcertId, UserId},
     queue::{BallotKey, LogKind, QueuePolicy},
 };
 use uuid::Uuid;
 
-use super::shared::{LuaScript, SharedRedis};
+use super::{
+    script::{Arguments, Fields, instant, odd},
+    shared::{LuaScript, SharedRedis},
+};
 
 /// All lines, one set of keys per concert.
 pub struct RedisLines {
@@ -55,125 +56,6 @@ scripts! {
 const LINE_KEYS: [&str; 14] =
     ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "lapsed", "gone", "left", "came", "pre", "log"];
 
-/// Arguments of a script, as bytes.
-#[derive(Default)]
-struct Arguments(Vec<Vec<u8>>);
-
-impl Arguments {
-    fn id(mut self, id: Uuid) -> Self {
-        self.0.push(id.as_bytes().to_vec());
-        self
-    }
-
-    fn optional_id(self, id: Option<Uuid>) -> Self {
-        match id {
-            Some(id) => self.id(id),
-            None => self.text(""),
-        }
-    }
-
-    fn text(mut self, text: &str) -> Self {
-        self.0.push(text.as_bytes().to_vec());
-        self
-    }
-
-    fn number(self, number: impl Into<i64>) -> Self {
-        self.text(&number.into().to_string())
-    }
-
-    fn key(self, key: Option<BallotKey>) -> Self {
-        self.text(&key.map(|key| key.0.to_string()).unwrap_or_default())
-    }
-
-    fn fans(mut self, fans: &[UserId]) -> Self {
-        self.0.extend(fans.iter().map(|fan| fan.0.as_bytes().to_vec()));
-        self
-    }
-}
-
-fn odd(what: &str) -> StoreError {
-    StoreError::Broken(format!("a script answered {what}").into())
-}
-
-/// A script's answer, read field by field. Numbers come as integers or as text, for Lua's are inexact beyond 2^53.
-struct Fields<'a>(&'a [Value]);
-
-impl<'a> Fields<'a> {
-    fn of(value: &'a Value) -> Result<Self, StoreError> {
-        match value {
-            Value::Array(items) => Ok(Self(items)),
-            _ => Err(odd("no list")),
-        }
-    }
-
-    fn field(&self, index: usize) -> Result<&'a Value, StoreError> {
-        self.0.get(index).ok_or_else(|| odd("too few fields"))
-    }
-
-    fn bytes(&self, index: usize) -> Result<&'a [u8], StoreError> {
-        match self.field(index)? {
-            Value::BulkString(bytes) => Ok(bytes),
-            Value::SimpleString(text) => Ok(text.as_bytes()),
-            _ => Err(odd("something that is no text")),
-        }
-    }
-
-    fn text(&self, index: usize) -> Result<&'a str, StoreError> {
-        std::str::from_utf8(self.bytes(index)?).map_err(|_| odd("something that is no text"))
-    }
-
-    fn number(&self, index: usize) -> Result<i64, StoreError> {
-        if let Value::Int(number) = self.field(index)? {
-            return Ok(*number);
-        }
-        self.text(index)?.parse().map_err(|_| odd("something that is no number"))
-    }
-
-    fn small(&self, index: usize) -> Result<i32, StoreError> {
-        i32::try_from(self.number(index)?).map_err(|_| odd("too large a number"))
-    }
-
-    fn seconds(&self, index: usize) -> Result<i32, StoreError> {
-        i32::try_from(self.number(index)? / 1_000).map_err(|_| odd("too long a time"))
-    }
-
-    fn id(&self, index: usize) -> Result<Uuid, StoreError> {
-        Uuid::from_slice(self.bytes(index)?).map_err(|_| odd("an id that is none"))
-    }
-
-    fn state(&self, index: usize) -> Result<SaleState, StoreError> {
-        SaleState::parse(self.text(index)?).ok_or_else(|| odd("an unknown sale state"))
-    }
-
-    fn list(&self, index: usize) -> Result<Fields<'a>, StoreError> {
-        Fields::of(self.field(index)?)
-    }
-
-    /// The items from `start` on in groups of `size`.
-    fn groups(&self, start: usize, size: usize) -> impl Iterator<Item = Fields<'a>> {
-        self.0.get(start..).unwrap_or_default().chunks_exact(size).map(Fields)
-    }
-
-    /// number, id, life, kind, value from index 1 on.
-    fn held(&self, concert_id: ConcertId, user_id: UserId) -> Result<Held, StoreError> {
-        let ticket =
-            QueueTicket { concert_id, user_id, number: self.number(1)?, id: self.id(2)?, life: self.number(3)? };
-        let at = match self.text(4)? {
-            "a" => Whereabouts::Active { expires_at: instant(self.number(5)?)? },
-            "w" => Whereabouts::Waiting,
-            "c" => Whereabouts::Called,
-            "b" => Whereabouts::Back { ahead: self.number(5)? },
-            "p" => Whereabouts::PreQueue,
-            _ => return Err(odd("an unknown place")),
-        };
-        Ok(Held { ticket, at })
-    }
-}
-
-fn instant(millis: i64) -> Result<DateTime<Utc>, StoreError> {
-    DateTime::from_timestamp_millis(millis).ok_or_else(|| odd("an impossible time"))
-}
-
 fn millis(secs: i32) -> i64 {
     i64::from(secs) * 1_000
 }
@@ -201,8 +83,7 @@ fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
         life: f.number(1)?,
         state: c.state(0)?,
         policy: policy_of(&c)?,
-        version: c.small(12)?,
-        message: c.text(13)?.to_owned(),
+        message: c.text(12)?.to_owned(),
         sold_out: c.text(11).is_ok_and(|sold| sold == "1"),
         now_ms: f.number(2)?,
         next_at_ms: f.number(3)?,
@@ -351,16 +232,15 @@ impl LineStore for RedisLines {
                 expired: f.number(3)?,
                 lapsed: f.number(4)?,
                 more: f.number(5)? == 1,
-                called: f.number(6)?,
-                waiting: f.number(7)?,
-                active: f.number(8)?,
-                limit: f.number(9)?,
-                now_ms: f.number(10)?,
-                given_out: f.number(11)?,
-                ceiling: f.number(12)?,
-                registered: f.number(13)?,
-                promoted_total: f.number(14)?,
-                holding: f.number(15)? == 1,
+                waiting: f.number(6)?,
+                active: f.number(7)?,
+                limit: f.number(8)?,
+                now_ms: f.number(9)?,
+                given_out: f.number(10)?,
+                ceiling: f.number(11)?,
+                registered: f.number(12)?,
+                promoted_total: f.number(13)?,
+                holding: f.number(14)? == 1,
             })),
             -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
             -6 => Ok(Ticked::OpensDraw { life: f.number(1)?, block: (f.number(2)?, f.number(3)?) }),
@@ -402,8 +282,7 @@ impl LineStore for RedisLines {
         for call in calls {
             arguments = arguments.id(call.user_id.0).number(call.number);
         }
-        let answer = self.call(&self.scripts.open, concert, arguments).await?;
-        Fields::of(&answer)?.number(0)
+        self.count(&self.scripts.open, concert, arguments).await
     }
 
     async fn snapshot(&self, concert: ConcertId, known: i64) -> Result<Option<RawSnapshot>, StoreError> {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod line;
+mod script;
 mod shared;
 
 pub use cache::RedisCatalogueCache;

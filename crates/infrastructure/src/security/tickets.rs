@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use onsale_application::{
-    line::QueueTicket,
+    line::{QueueTicket, taken_at_ms},
     tickets::{Ticket, TicketSigner},
 };
 use onsale_domain::queue::{hex, place_hash};
@@ -48,7 +48,6 @@ impl Ed25519TicketSigner {
     /// The receipt of a place: its concert, its number, and the hash of its id, which the published log shows when the
     /// place is admitted. Who sees a receipt cannot use the place.
     pub fn receipt(&self, ticket: &QueueTicket) -> String {
-        let milliseconds = i64::try_from(ticket.id.as_u64_pair().0 >> 16).unwrap_or(0);
         self.sign(&json!({
             "iss": "onsale",
             "use": "queue-receipt",
@@ -56,7 +55,7 @@ impl Ed25519TicketSigner {
             "number": ticket.number,
             "place": hex(place_hash(ticket.id)),
             "ballot": (ticket.number == 0).then_some(ticket.id),
-            "iat": milliseconds / 1_000,
+            "iat": taken_at_ms(ticket.id) / 1_000,
         }))
     }
 }

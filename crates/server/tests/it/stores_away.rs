@@ -4,6 +4,8 @@ use onsale_local_stack::{Stack, StackConfig};
 use onsale_test_support::{App, Client, World};
 use serde_json::json;
 
+use crate::lane::policy;
+
 async fn own_stack(folder: &tempfile::TempDir) -> Stack {
     let data_dir = folder.path().to_owned();
     Stack::start(StackConfig { data_dir, durable: true, max_connections: 60 }).await.unwrap()
@@ -39,14 +41,7 @@ async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
     let mut stack = own_stack(&folder).await;
     let world = world_on(&stack).await;
     let app = world.app().await;
-    let sale = app
-        .sale_with(
-            4,
-            100,
-            json!({ "interval_secs": 3600, "batch": 1, "active_limit": 1, "idle_admission": true,
-        "active_sliding_secs": 300, "active_absolute_secs": 900, "waiting_limit": 10 }),
-        )
-        .await;
+    let sale = app.sale_with(4, 100, policy(3600, 1, 1, true)).await;
     let mut fans = app.fans(2, 1_000).await;
     for fan in &mut fans {
         app.join(fan, &sale).await;

@@ -2,8 +2,8 @@
 --
 -- ARGV 1 life in which they were called  and then for each: fan, number. A fan who has left and was called anew is
 --      opened by the admission of the new number.
--- Returns {how many became active, ms when the claim window of these ends}
-if redis.call('HGET', st, 'life') ~= ARGV[1] then return {0, '0'} end
+-- Returns how many became active.
+if redis.call('HGET', st, 'life') ~= ARGV[1] then return 0 end
 local fans = {}
 for i = 2, #ARGV, 2 do fans[#fans + 1] = ARGV[i] end
 local claim_end = text(now + num(redis.call('HGET', cfg, 'claim_ms')))
@@ -24,4 +24,4 @@ if #opened > 0 then
   redis.call('HSET', st, 'passed', text(passed))
   redis.call('HINCRBY', st, 'promoted', #opened)
 end
-return {#opened, claim_end}
+return #opened

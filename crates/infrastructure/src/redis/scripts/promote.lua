@@ -10,7 +10,7 @@
 -- ARGV 1 version  2 state  3 interval_ms  4 batch  5 limit  6 idle  7 sliding_ms  8 absolute_ms  9 claim_ms
 --      10 return_ms  11 hold_ms  12 waiting_limit  13 message  14 sold '1' | '0' | '' unknown  15 fans to admit now
 --      16 most fans ever seen in the pre-queue  17 number before the draw, and 18 its last, as the database has them; or ''
--- Returns {status, life, due, expired, lapsed, more, called, waiting, active with called, limit, now, highest number
+-- Returns {status, life, due, expired, lapsed, more, waiting, active with called, limit, now, highest number
 --   given out, highest that may be, in the pre-queue, promoted since the line exists,
 --   1 while the line holds after a loss}. Status 1; or {-3} no life,
 --   {-4} another server, {-5, n} n more numbers are needed, {-6, life, number before the draw, its last} the line opens,
@@ -181,6 +181,6 @@ for _ = 1, 100 do
 end
 redis.call('HSET', st, 'gone_base', text(base))
 
-return {1, s[9], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, n, waiting + returned - n,
+return {1, s[9], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, waiting + returned - n,
   active + calling + n, num(c[4]), text(now), redis.call('HGET', st, 'seq') or '0', redis.call('HGET', st, 'ceil'),
   redis.call('ZCARD', pre), redis.call('HGET', st, 'promoted') or '0', holding and 1 or 0}

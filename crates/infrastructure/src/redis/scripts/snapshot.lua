@@ -7,10 +7,10 @@
 local s = redis.call('HMGET', st, 'run', 'life', 'next_at', 'hold_until', 'seq', 'served', 'promoted', 'expired', 'lapsed',
   'returned', 'left', 'gone_base', 'passed')
 local c = redis.call('HMGET', cfg, 'state', 'interval_ms', 'batch', 'limit', 'idle', 'sliding_ms', 'absolute_ms',
-  'claim_ms', 'return_ms', 'hold_ms', 'waiting_limit', 'sold', 'version', 'message')
+  'claim_ms', 'return_ms', 'hold_ms', 'waiting_limit', 'sold', 'message')
 if not s[2] or not c[1] then return {-3} end
 if not same_server(s[1]) then return {-4} end
-for i = 1, 14 do c[i] = c[i] or '' end
+for i = 1, 13 do c[i] = c[i] or '' end
 local base = num(s[12])
 local from = math.max(num(ARGV[1]) - base, 0)
 return {1, s[2], text(now), s[3] or '0', s[4] or '0', s[5] or '0', s[6] or '0', redis.call('ZCARD', wait),

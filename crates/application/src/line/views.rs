@@ -1,0 +1,169 @@
+//! What fans, operators and everybody are told of a line, and why it refuses.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use onsale_domain::{
+    concert::SaleState,
+    fault::Faults,
+    queue::{Eta, Forecast},
+};
+use tokio::sync::watch;
+
+use super::{
+    model::{LineStats, QueueTicket, Snapshot},
+    stock::ConcertStock,
+};
+use crate::error::StoreError;
+
+/// Where a fan is told to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceState {
+    /// Registered for the opening draw.
+    PreQueue,
+    /// In line.
+    Waiting {
+        /// 1 is the head.
+        position: i64,
+    },
+    /// Past the line until this instant.
+    Active {
+        /// When the token ends if it is not used.
+        expires_at: DateTime<Utc>,
+    },
+}
+
+/// How the line is, for everybody in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineState {
+    /// Stage of the sale.
+    pub state: SaleState,
+    /// What the operators say to everyone.
+    pub message: String,
+    /// Whether nothing is left and nothing can come back.
+    pub sold_out: bool,
+    /// Seconds for which the line recovers from the loss of its store; `None` when all is well.
+    pub recovering_secs: Option<i64>,
+    /// Fans who came back after a lapsed turn and go first; positions do not count them.
+    pub returning: i64,
+    /// Seats, when they have been counted.
+    pub stock: Option<Arc<ConcertStock>>,
+}
+
+/// What a fan in line is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceView {
+    /// The signed token, for the `Queue-Token` header; `None` to who does not show it.
+    pub token: Option<String>,
+    /// Place in the order of joining; 0 until the draw.
+    pub number: i64,
+    /// Where the fan is.
+    pub place: PlaceState,
+    /// The probable wait; `None` when active or when the line stands still.
+    pub eta: Option<Eta>,
+    /// When to ask again.
+    pub poll_after_ms: i64,
+    /// The line.
+    pub line: LineState,
+    /// The chances, in words; `None` when active or when seats have not been counted.
+    pub odds: Option<String>,
+    /// Signed proof of a new place.
+    pub receipt: Option<String>,
+}
+
+/// What everybody is told about a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineView {
+    /// The line.
+    pub line: LineState,
+    /// Numbers.
+    pub stats: LineStats,
+    /// Promotions per minute when the line is full.
+    pub promoted_per_minute: i64,
+    /// SHA-256 of the seed of the opening draw; `None` for a line without a pre-queue.
+    pub draw_commitment: Option<[u8; 32]>,
+}
+
+/// The opening draw, as far as it is public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrawView {
+    /// SHA-256 of the seed.
+    pub commitment: [u8; 32],
+    /// The seed, once everybody has been drawn.
+    pub seed: Option<[u8; 32]>,
+    /// Number of the first ballot.
+    pub first: i64,
+    /// The last number drawn; less than `first` before the draw.
+    pub last: i64,
+}
+
+/// What a follower sees in a new snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// The fan still waits.
+    Waiting(Box<PlaceView>),
+    /// Something else has happened: ask for the place.
+    Ask,
+}
+
+/// Follows one fan's place from snapshot to snapshot.
+pub struct Follower {
+    /// What the fan's token says.
+    pub ticket: QueueTicket,
+    /// The token.
+    pub token: String,
+    /// New snapshots.
+    pub news: watch::Receiver<Option<Arc<Snapshot>>>,
+}
+
+/// Why the line refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// There is no such concert.
+    #[error("there is no such concert")]
+    NoConcert,
+    /// The sale has not started.
+    #[error("the sale is not open yet")]
+    NotOpen,
+    /// The line takes nobody any more.
+    #[error("the line is closed")]
+    Closed,
+    /// Nothing is left and nothing can come back.
+    #[error("the concert is sold out")]
+    SoldOut,
+    /// As many wait as may.
+    #[error("the line is full")]
+    Full,
+    /// The fan has no place.
+    #[error("there is no place of this fan in this line")]
+    NotInLine,
+    /// The queue token is forged, damaged, another fan's or another concert's.
+    #[error("the queue token is not valid here")]
+    TokenInvalid,
+    /// Another device of the same fan took the place over.
+    #[error("another device took the place over")]
+    TokenMoved,
+    /// The fan asks much more often than told to.
+    #[error("come back in {0} ms")]
+    TooEarly(i64),
+    /// The line recovers from the loss of its store.
+    #[error("the line recovers")]
+    Recovering,
+    /// The settings make no sense.
+    #[error(transparent)]
+    Invalid(#[from] Faults),
+    /// A store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a change of the settings would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecasting {
+    /// Fans waiting now.
+    pub waiting: i64,
+    /// Fans active now.
+    pub active: i64,
+    /// The waits.
+    pub forecast: Forecast,
+}

@@ -84,6 +84,19 @@ pub enum Edit<T> {
     VersionMismatch,
 }
 
+/// What came of an edit of a show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShowEdit {
+    /// It was made.
+    Done,
+    /// There is no such show.
+    NotFound,
+    /// It has been edited since the version that the operator saw.
+    VersionMismatch,
+    /// The start cannot change: a seat is held or sold.
+    HasSales,
+}
+
 /// What came of adding seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeatsAdded {
@@ -136,10 +149,9 @@ pub trait CatalogueStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Edit<()>, StoreError>> + Send;
     /// Adds a show; `false` when there is no such concert.
     fn insert_show(&self, show: &Show) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Saves a show if its stored version is `expected`, and advances the version by one.
-    fn update_show(&self, show: &Show, expected: i32) -> impl Future<Output = Result<Edit<()>, StoreError>> + Send;
-    /// Whether a seat of the show is held or sold.
-    fn show_has_sales(&self, show: ShowId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Saves a show if its stored version is `expected`, and advances the version by one. Its start MUST NOT change while a
+    /// seat is held or sold, nor while one is being held.
+    fn update_show(&self, show: &Show, expected: i32) -> impl Future<Output = Result<ShowEdit, StoreError>> + Send;
     /// Adds seats, all or none.
     fn insert_seats(
         &self,
@@ -488,24 +500,21 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         if show.version != expected {
             return Err(CatalogueError::VersionMismatch);
         }
-        let starts_at = changes.starts_at.unwrap_or(show.details.starts_at);
-        if starts_at != show.details.starts_at && self.store.show_has_sales(id).await? {
-            return Err(CatalogueError::HasSales);
-        }
         show.details = ShowDetails::parse(
             changes.venue.as_deref().unwrap_or(&show.details.venue),
-            starts_at,
+            changes.starts_at.unwrap_or(show.details.starts_at),
             changes.hold_secs.unwrap_or(show.details.hold_secs),
             changes.seats_per_fan.unwrap_or(show.details.seats_per_fan),
         )?;
         match self.store.update_show(&show, expected).await? {
-            Edit::Done(()) => {
+            ShowEdit::Done => {
                 show.version += 1;
                 self.cache.evict().await;
                 Ok(show)
             }
-            Edit::NotFound => Err(CatalogueError::NotFound),
-            Edit::VersionMismatch => Err(CatalogueError::VersionMismatch),
+            ShowEdit::NotFound => Err(CatalogueError::NotFound),
+            ShowEdit::VersionMismatch => Err(CatalogueError::VersionMismatch),
+            ShowEdit::HasSales => Err(CatalogueError::HasSales),
         }
     }
 

@@ -61,7 +61,8 @@ pub enum Claim {
 
 /// Keys and their answers, within a transaction.
 pub trait IdempotencyKeys: Send {
-    /// Claims the key until the transaction ends. MUST NOT wait for another transaction that has it.
+    /// The stored answer, or else the claim of the key until the transaction ends. MUST NOT wait for another transaction
+    /// that has it, and MUST find what is stored whoever reads it at the same time.
     fn claim(&mut self, user: UserId, key: &RequestKey) -> impl Future<Output = Result<Claim, StoreError>> + Send;
     /// Stores the answer.
     fn store(
@@ -83,9 +84,18 @@ pub enum KeyRefusal {
     InFlight,
 }
 
+/// What came of a request.
+#[derive(Debug, Clone)]
+pub struct Answered<T> {
+    /// What to answer.
+    pub answer: StoredAnswer,
+    /// What this call did; `None` when an earlier one had done it.
+    pub done: Option<T>,
+}
+
 /// Runs `work` in a transaction and stores its answer under the key, or returns the answer that is stored already.
 /// Commits only when `work` succeeds.
-pub async fn run<U, T, E, W>(unit: &U, user: UserId, idempotent: &Idempotent<T>, work: W) -> Result<StoredAnswer, E>
+pub async fn run<U, T, E, W>(unit: &U, user: UserId, idempotent: &Idempotent<T>, work: W) -> Result<Answered<T>, E>
 where
     U: UnitOfWork,
     U::Tx: IdempotencyKeys,
@@ -99,7 +109,7 @@ where
             Claim::Stored { request_hash, answer } => {
                 tx.rollback().await?;
                 return if request_hash == key.request_hash {
-                    Ok(answer)
+                    Ok(Answered { answer, done: None })
                 } else {
                     Err(KeyRefusal::OtherRequest.into())
                 };
@@ -117,7 +127,7 @@ where
                 tx.store(user, key, &answer).await?;
             }
             tx.commit().await?;
-            Ok(answer)
+            Ok(Answered { answer, done: Some(done) })
         }
         Err(refusal) => {
             tx.rollback().await?;

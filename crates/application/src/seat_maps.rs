@@ -13,12 +13,16 @@ use onsale_domain::{
 
 use crate::{
     error::StoreError,
-    line::{Gate, GateRefusal},
+    line::{Gate, GateRefusal, Purpose},
 };
 
 /// How long one load of a show's seats is shared, in milliseconds. With the time of a load on top this stays below
 /// the bound of one second.
 pub const FRESH_FOR_MS: u64 = 300;
+
+/// How long a loser's look at the seats answers other losers, in milliseconds. A change by another instance shows in
+/// refusals after this time at the latest, one by this instance at once.
+pub const NOTED_FOR_MS: u64 = 100;
 
 /// A seat as a fan sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +70,15 @@ pub trait SharedSeatMaps: Send + Sync + 'static {
     fn seat_map(&self, show: ShowId) -> impl Future<Output = Result<Option<Arc<SeatMap>>, StoreError>> + Send;
     /// The seats if they are at hand, however many milliseconds old they are within the sharing time.
     fn at_hand(&self, show: ShowId) -> Option<Arc<SeatMap>>;
-    /// Remembers seats as the database has just shown them, for as long as a load is shared.
-    fn note(&self, seats: &[SeatView]) -> impl Future<Output = ()> + Send;
-    /// A seat that was noted.
-    fn noted(&self, seat: SeatId) -> Option<SeatView>;
-    /// Makes the next caller load anew, after a change made by this process.
+    /// How often this process has changed the show's seats, to be asked before they are read for [`SharedSeatMaps::note`].
+    fn as_of(&self, show: ShowId) -> u64;
+    /// Remembers seats as the database has just shown them, for [`NOTED_FOR_MS`], unless this process has changed the show's
+    /// seats since `as_of`.
+    fn note(&self, show: ShowId, as_of: u64, seats: &[SeatView]);
+    /// A seat of this show that was noted.
+    fn noted(&self, show: ShowId, seat: SeatId) -> Option<SeatView>;
+    /// Makes the next caller load anew, after a change made by this process, and drops what was noted. A load that is under
+    /// way is not shared with who comes after this.
     fn forget(&self, show: ShowId) -> impl Future<Output = ()> + Send;
 }
 
@@ -133,7 +141,7 @@ impl<M: SharedSeatMaps, G> SeatMapsFacade<M, G> {
 impl<M: SharedSeatMaps, G: Gate> SeatMaps for SeatMapsFacade<M, G> {
     async fn seats(&self, show: ShowId, fan: UserId, queue_token: Option<&str>) -> Result<Arc<SeatMap>, SeatMapError> {
         let map = self.public_map(show).await?;
-        self.gate.pass(map.concert_id, fan, queue_token).await?;
+        self.gate.pass(map.concert_id, fan, queue_token, Purpose::See).await?;
         Ok(map)
     }
 

@@ -13,10 +13,10 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use crate::{
-    context::Ids,
+    context::{Clock, Ids},
     error::StoreError,
     idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
-    line::{Gate, GateRefusal},
+    line::{Gate, GateRefusal, HOLD_WITHIN_MS, Purpose},
     seat_maps::{SeatView, SharedSeatMaps},
     tickets::Ticket,
     transaction::{Transaction, UnitOfWork},
@@ -73,6 +73,8 @@ pub struct Hold<'a> {
     pub show: ShowId,
     /// Which seats at which versions, by ascending id.
     pub choices: &'a [SeatChoice],
+    /// The number of the turn in which it is made.
+    pub turn: i64,
     /// Id of the event that tells of it.
     pub event_id: Uuid,
 }
@@ -98,13 +100,13 @@ pub struct HoldRefusal {
 
 /// Seats and reservations, within a transaction.
 pub trait Holds: Send {
-    /// Makes other reservations of this fan at this show wait until the transaction ends.
-    fn lock_fan(&mut self, user: UserId, show: ShowId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Makes other reservations of this fan at this show, and a move of the show, wait until the transaction ends; and claims
+    /// the seats, one after the other by id, for this transaction alone, until one is claimed by somebody else, which is
+    /// answered. MUST NOT wait for a seat. Of several who want the same seats, exactly one gets them.
+    fn claim_seats(&mut self, hold: &Hold<'_>) -> impl Future<Output = Result<Option<SeatId>, StoreError>> + Send;
     /// Holds all seats or none. MUST compare versions and never wait for a seat that somebody else has locked; MUST
     /// respect the sale's stage, the limit per fan and the rule of one held reservation. Writes the outbox event.
     fn hold(&mut self, hold: &Hold<'_>) -> impl Future<Output = Result<Option<Reservation>, StoreError>> + Send;
-    /// Why [`Holds::hold`] answered none.
-    fn refusal(&mut self, hold: &Hold<'_>) -> impl Future<Output = Result<HoldRefusal, StoreError>> + Send;
     /// Ends the holds that ran out and stand in the way of this one: those of its seats and the fan's own. Skips what
     /// another transaction is ending. Answers how many it ended.
     fn end_overdue_in_the_way(&mut self, hold: &Hold<'_>) -> impl Future<Output = Result<i64, StoreError>> + Send;
@@ -115,6 +117,12 @@ pub trait Holds: Send {
         user: UserId,
         event_id: Uuid,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// Says why seats were not held. Outside a transaction, so that who has lost keeps nothing locked.
+pub trait HoldQueries: Send + Sync + 'static {
+    /// Why [`Holds::hold`] answered none.
+    fn refusal(&self, hold: &Hold<'_>) -> impl Future<Output = Result<HoldRefusal, StoreError>> + Send;
 }
 
 /// A payment to be tried.
@@ -149,6 +157,8 @@ pub struct Payment {
     pub balance_minor: i64,
     /// The tickets.
     pub tickets: Vec<Ticket>,
+    /// The number of the turn in which the seats were held.
+    pub turn: Option<i64>,
 }
 
 /// What came of a payment.
@@ -253,9 +263,6 @@ pub enum ReservationError {
     /// The wallet holds too little.
     #[error("the wallet holds too little")]
     InsufficientBalance,
-    /// The gate.
-    #[error(transparent)]
-    Gate(#[from] GateRefusal),
     /// The idempotency key.
     #[error(transparent)]
     Key(#[from] KeyRefusal),
@@ -287,12 +294,12 @@ pub trait Selling: Send + Sync {
     ) -> Result<(Vec<Reservation>, bool), ReservationError>;
     /// Frees the seats of a held reservation. Nothing happens when it ended before, unless it was paid.
     async fn release(&self, id: ReservationId, fan: UserId) -> Result<(), ReservationError>;
-    /// Pays a reservation from the wallet and ends the fan's turn.
+    /// Pays a reservation from the wallet and ends the turn in which it was made. Whoever holds the seats may pay them until
+    /// the hold ends, whatever became of the turn, the line and the sale.
     async fn pay(
         &self,
         id: ReservationId,
         fan: UserId,
-        queue_token: Option<String>,
         idempotent: Idempotent<Payment>,
     ) -> Result<StoredAnswer, ReservationError>;
 }
@@ -307,40 +314,64 @@ pub struct SellingFacade<U, Q, G, M, C> {
     pub gate: Arc<G>,
     /// Shared seat maps.
     pub maps: Arc<M>,
-    /// Ids.
+    /// Time and ids.
     pub context: C,
 }
 
-struct ReserveWork<'a> {
+/// How often a hold is tried whose seats others are letting go of at that moment.
+const HOLD_TRIES: usize = 5;
+
+struct ReserveWork<'a, C> {
     hold: Hold<'a>,
+    /// Whether holds that ran out are in the way and are to be ended first.
+    end_overdue: bool,
+    /// By when the hold must be ready to be committed, while the slot is certain to last.
+    give_up_at_ms: i64,
+    clock: &'a C,
 }
 
-impl<Tx: Holds> Work<Tx, Reservation, ReserveError> for ReserveWork<'_> {
-    async fn run(self, tx: &mut Tx) -> Result<Reservation, ReserveError> {
-        let hold = &self.hold;
-        tx.lock_fan(hold.user, hold.show).await?;
-        if let Some(reservation) = tx.hold(hold).await? {
-            return Ok(reservation);
-        }
-        let mut refusal = tx.refusal(hold).await?;
-        // A hold that ran out is free from that instant, whether or not the sweeper has been there.
-        if refusal.overdue && tx.end_overdue_in_the_way(hold).await? > 0 {
-            if let Some(reservation) = tx.hold(hold).await? {
-                return Ok(reservation);
-            }
-            refusal = tx.refusal(hold).await?;
-        }
-        Err(explain(hold, refusal))
+enum HoldFailure {
+    /// Not all seats could be held; somebody else may have been taking this one.
+    NotHeld(Option<SeatId>),
+    Other(ReserveError),
+}
+
+impl From<StoreError> for HoldFailure {
+    fn from(error: StoreError) -> Self {
+        HoldFailure::Other(error.into())
     }
 }
 
-/// The reason that helps the fan most, in the order in which a person would ask.
-fn explain(hold: &Hold<'_>, refusal: HoldRefusal) -> ReserveError {
+impl From<KeyRefusal> for HoldFailure {
+    fn from(refusal: KeyRefusal) -> Self {
+        HoldFailure::Other(refusal.into())
+    }
+}
+
+impl<Tx: Holds, C: Clock> Work<Tx, Reservation, HoldFailure> for ReserveWork<'_, C> {
+    async fn run(self, tx: &mut Tx) -> Result<Reservation, HoldFailure> {
+        if let Some(seat) = tx.claim_seats(&self.hold).await? {
+            return Err(HoldFailure::NotHeld(Some(seat)));
+        }
+        if self.end_overdue {
+            tx.end_overdue_in_the_way(&self.hold).await?;
+        }
+        let reservation = tx.hold(&self.hold).await?.ok_or(HoldFailure::NotHeld(None))?;
+        if self.clock.monotonic_ms() > self.give_up_at_ms {
+            return Err(StoreError::Conflict("the hold took too long".into()).into());
+        }
+        Ok(reservation)
+    }
+}
+
+/// The reason that helps the fan most, in the order in which a person would ask. `None` when there is none any more: who was
+/// in the way has let go.
+fn explain(hold: &Hold<'_>, refusal: &HoldRefusal, contested: Option<SeatId>) -> Option<ReserveError> {
     match refusal.sale_state {
-        None | Some(SaleState::Draft) => return ReserveError::NoShow,
-        Some(SaleState::Scheduled) => return ReserveError::NotOpen,
-        Some(SaleState::Closed) => return ReserveError::Closed,
-        Some(_) if refusal.started => return ReserveError::Closed,
+        None | Some(SaleState::Draft) => return Some(ReserveError::NoShow),
+        Some(SaleState::Scheduled | SaleState::PreQueue) => return Some(ReserveError::NotOpen),
+        Some(SaleState::Closed) => return Some(ReserveError::Closed),
+        Some(_) if refusal.started => return Some(ReserveError::Closed),
         Some(_) => {}
     }
     let unknown: Vec<SeatId> = hold
@@ -350,24 +381,37 @@ fn explain(hold: &Hold<'_>, refusal: HoldRefusal) -> ReserveError {
         .filter(|id| !refusal.seats.iter().any(|seat| seat.id == *id))
         .collect();
     if !unknown.is_empty() {
-        return ReserveError::UnknownSeats(unknown);
+        return Some(ReserveError::UnknownSeats(unknown));
     }
     let asked = hold.choices.len();
     if asked > usize::try_from(refusal.seats_per_fan).unwrap_or(0) {
         let limit = usize::try_from(refusal.seats_per_fan).unwrap_or(0);
-        return ReserveError::Choice(ChoiceError::TooMany { asked, limit });
+        return Some(ReserveError::Choice(ChoiceError::TooMany { asked, limit }));
     }
     if let Some(held) = refusal.held {
-        return ReserveError::ReservationExists(held);
+        return Some(ReserveError::ReservationExists(held));
     }
     if refusal.seats_had + i64::try_from(asked).unwrap_or(i64::MAX) > i64::from(refusal.seats_per_fan) {
-        return ReserveError::LimitReached { had: refusal.seats_had, asked, limit: refusal.seats_per_fan };
+        return Some(ReserveError::LimitReached { had: refusal.seats_had, asked, limit: refusal.seats_per_fan });
     }
-    if refusal.seats.iter().any(|seat| seat.state != SeatState::Available) {
-        ReserveError::SeatTaken(refusal.seats)
+    let mut seats = refusal.seats.clone();
+    // Somebody was taking it at that moment: what the database shows is a moment old.
+    for seat in seats.iter_mut().filter(|seat| Some(seat.id) == contested && seat.state == SeatState::Available) {
+        seat.state = SeatState::Held;
+    }
+    lost(seats, hold.choices)
+}
+
+/// How a choice has lost against the seats as they are; `None` when it has not.
+fn lost(seats: Vec<SeatView>, choices: &[SeatChoice]) -> Option<ReserveError> {
+    let moved =
+        |seat: &SeatView| choices.iter().any(|choice| choice.seat_id == seat.id && choice.version != seat.version);
+    if seats.iter().any(|seat| seat.state != SeatState::Available) {
+        Some(ReserveError::SeatTaken(seats))
+    } else if seats.iter().any(moved) {
+        Some(ReserveError::VersionConflict(seats))
     } else {
-        // Free at the right version by now means that it was locked by somebody who then let go: also a lost race.
-        ReserveError::VersionConflict(refusal.seats)
+        None
     }
 }
 
@@ -421,19 +465,12 @@ where
 
     /// Versions only grow. So when a seat was seen past the version that was sent, by whoever lost on it a moment ago,
     /// that choice has lost for certain, and the database need not be asked.
-    fn certainly_lost(&self, choices: &SeatChoices) -> Option<ReserveError> {
+    fn certainly_lost(&self, show: ShowId, choices: &SeatChoices) -> Option<ReserveError> {
         let choices = choices.as_slice();
-        let seats: Vec<SeatView> = choices.iter().filter_map(|choice| self.maps.noted(choice.seat_id)).collect();
+        let seats: Vec<SeatView> = choices.iter().filter_map(|choice| self.maps.noted(show, choice.seat_id)).collect();
         let all_known = seats.len() == choices.len();
-        let lost = seats.iter().zip(choices).any(|(seat, choice)| seat.version > choice.version);
-        if !(all_known && lost) {
-            return None;
-        }
-        Some(if seats.iter().any(|seat| seat.state != SeatState::Available) {
-            ReserveError::SeatTaken(seats)
-        } else {
-            ReserveError::VersionConflict(seats)
-        })
+        let past = seats.iter().zip(choices).any(|(seat, choice)| seat.version > choice.version);
+        if all_known && past { lost(seats, choices) } else { None }
     }
 }
 
@@ -442,10 +479,10 @@ impl<U, Q, G, M, C> Selling for SellingFacade<U, Q, G, M, C>
 where
     U: UnitOfWork,
     U::Tx: Holds + Payments + IdempotencyKeys,
-    Q: ReservationQueries,
+    Q: ReservationQueries + HoldQueries,
     G: Gate,
     M: SharedSeatMaps,
-    C: Ids,
+    C: Clock + Ids,
 {
     async fn reserve(
         &self,
@@ -456,11 +493,12 @@ where
         idempotent: Idempotent<Reservation>,
     ) -> Result<StoredAnswer, ReserveError> {
         let concert = self.concert_of(show).await?;
-        self.gate.pass(concert, fan, queue_token.as_deref()).await?;
+        let give_up_at_ms = self.context.monotonic_ms() + HOLD_WITHIN_MS;
+        let turn = self.gate.pass(concert, fan, queue_token.as_deref(), Purpose::Hold).await?;
         let choices = SeatChoices::new(choices)?;
         // A request that is repeated has to find its stored answer first.
         if idempotent.key.is_none()
-            && let Some(lost) = self.certainly_lost(&choices)
+            && let Some(lost) = self.certainly_lost(show, &choices)
         {
             return Err(lost);
         }
@@ -469,15 +507,38 @@ where
             user: fan,
             show,
             choices: choices.as_slice(),
+            turn: turn.number,
             event_id: self.context.new_id(),
         };
-        let reserved = idempotency::run(self.unit.as_ref(), fan, &idempotent, ReserveWork { hold }).await;
-        match &reserved {
-            Ok(_) => self.maps.forget(show).await,
-            Err(ReserveError::SeatTaken(seats) | ReserveError::VersionConflict(seats)) => self.maps.note(seats).await,
-            Err(_) => {}
+        let mut end_overdue = false;
+        for _ in 0..HOLD_TRIES {
+            let work = ReserveWork { hold: hold.clone(), end_overdue, give_up_at_ms, clock: &self.context };
+            let contested = match idempotency::run(self.unit.as_ref(), fan, &idempotent, work).await {
+                Ok(held) => {
+                    if held.done.is_some() {
+                        self.maps.forget(show).await;
+                        warn_untold(self.gate.holds_changed(concert, fan).await, concert);
+                    }
+                    return Ok(held.answer);
+                }
+                Err(HoldFailure::Other(error)) => return Err(error),
+                Err(HoldFailure::NotHeld(contested)) => contested,
+            };
+            let as_of = self.maps.as_of(show);
+            let refusal = self.queries.refusal(&hold).await?;
+            // A hold that ran out is free from that instant, whether or not the sweeper has been there.
+            if refusal.overdue && !end_overdue && contested.is_none() {
+                end_overdue = true;
+                continue;
+            }
+            if let Some(error) = explain(&hold, &refusal, contested) {
+                if matches!(error, ReserveError::SeatTaken(_) | ReserveError::VersionConflict(_)) && !refusal.overdue {
+                    self.maps.note(show, as_of, &refusal.seats);
+                }
+                return Err(error);
+            }
         }
-        reserved
+        Err(StoreError::Conflict("the seats go from hand to hand".into()).into())
     }
 
     async fn reservation(&self, id: ReservationId, fan: UserId) -> Result<Reservation, ReservationError> {
@@ -504,6 +565,7 @@ where
         let reservation = self.own(id, fan).await?;
         if released {
             self.maps.forget(reservation.show_id).await;
+            warn_untold(self.gate.holds_changed(reservation.concert_id, fan).await, reservation.concert_id);
             return Ok(());
         }
         match reservation.state.may_be_paid() {
@@ -516,15 +578,11 @@ where
         &self,
         id: ReservationId,
         fan: UserId,
-        queue_token: Option<String>,
         idempotent: Idempotent<Payment>,
     ) -> Result<StoredAnswer, ReservationError> {
         let reservation = self.own(id, fan).await?;
-        // Paying ends the turn, so a payment that is repeated finds the gate shut. It is told what came of the first.
-        let first_try = reservation.state.may_be_paid().is_ok();
-        if first_try {
-            self.gate.pass(reservation.concert_id, fan, queue_token.as_deref()).await?;
-        } else if idempotent.key.is_none() {
+        // Who repeats a payment under its key is told what came of the first.
+        if reservation.state.may_be_paid().is_err() && idempotent.key.is_none() {
             return Err(refusal_of(reservation.state));
         }
         let order = PaymentOrder {
@@ -536,17 +594,27 @@ where
             event_id: self.context.new_id(),
         };
         match idempotency::run(self.unit.as_ref(), fan, &idempotent, PayWork { order }).await {
-            Ok(answer) => {
-                self.maps.forget(reservation.show_id).await;
-                // A payment that is only replayed must not end a turn that began after it.
-                if first_try && let Err(error) = self.gate.finish(reservation.concert_id, fan).await {
-                    tracing::warn!(%error, concert_id = %reservation.concert_id, "the active token could not be ended after payment; it ends by itself");
+            Ok(paid) => {
+                // A payment that is only replayed ends nothing.
+                if let Some(payment) = paid.done {
+                    let concert = reservation.concert_id;
+                    self.maps.forget(reservation.show_id).await;
+                    if let Some(turn) = payment.turn {
+                        warn_untold(self.gate.paid(concert, fan, turn).await, concert);
+                    }
                 }
-                Ok(answer)
+                Ok(paid.answer)
             }
             Err(PayFailure::NotHeld) => Err(refusal_of(self.own(id, fan).await?.state)),
             Err(PayFailure::Other(error)) => Err(error),
         }
+    }
+}
+
+/// What the line was not told now it finds out by itself, when the turn or the hold ends.
+fn warn_untold(told: Result<(), StoreError>, concert: ConcertId) {
+    if let Err(error) = told {
+        tracing::warn!(%error, concert_id = %concert, "the line could not be told of a hold; its slot comes free a little later");
     }
 }
 

@@ -195,6 +195,8 @@ where
             event_id: self.context.new_id(),
             amount: ChargeAmount::new(amount_minor, self.charge_max_minor)?,
         };
-        idempotency::run(self.unit.as_ref(), fan, &idempotent, ChargeWork { order }).await
+        let charged: Result<_, WalletError> =
+            idempotency::run(self.unit.as_ref(), fan, &idempotent, ChargeWork { order }).await;
+        Ok(charged?.answer)
     }
 }

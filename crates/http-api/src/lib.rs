@@ -13,6 +13,7 @@ pub mod problem;
 pub mod routes;
 mod server;
 pub mod state;
+pub mod streams;
 
 pub use server::{ServerOptions, start};
 pub use state::{ApiState, Detached, Facades, Limits};

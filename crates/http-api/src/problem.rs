@@ -384,7 +384,6 @@ impl From<ReservationError> for ApiError {
             ReservationError::AlreadyPaid => Self::new(Code::AlreadyPaid),
             ReservationError::NoLongerHeld => Self::new(Code::ReservationExpired),
             ReservationError::InsufficientBalance => Self::new(Code::InsufficientBalance),
-            ReservationError::Gate(refusal) => refusal.into(),
             ReservationError::Key(refusal) => refusal.into(),
             ReservationError::Store(error) => error.into(),
         }

@@ -102,7 +102,7 @@ routes! {
     GET    "/api/v1/reservations"                      SignedIn      None None       [MalformedRequest, ValidationFailed]
     GET    "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound]
     DELETE "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound, ReservationPaid, Busy]
-    POST   "/api/v1/reservations/{id}/payment"         BehindTheLine None Idempotent [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
+    POST   "/api/v1/reservations/{id}/payment"         SignedIn      None Idempotent [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
     GET    "/api/v1/me/wallet"                         SignedIn      None None       []
     GET    "/api/v1/me/wallet/entries"                 SignedIn      None None       [MalformedRequest, ValidationFailed]
     POST   "/api/v1/me/wallet/charges"                 SignedIn      Json IdempotentRequired [AmountOutOfRange, Busy]

@@ -16,7 +16,6 @@ use onsale_application::{
     wallets::Wallets,
 };
 use onsale_domain::ids::UserId;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     endpoints::seats::{RenderedSeats, SeatListKey},
     metrics::Metrics,
     problem::{ApiError, Code},
+    streams::Streams,
 };
 
 /// The application, one object per capability.
@@ -120,8 +120,8 @@ pub struct ApiState {
     pub openapi: Rendered,
     /// Cancelled when the server begins to stop, so that event streams end.
     pub stopping: CancellationToken,
-    /// One permit per open event stream.
-    pub streams: Arc<Semaphore>,
+    /// Open event streams.
+    pub streams: Streams,
     per_user: DefaultKeyedRateLimiter<UserId>,
     per_login: DefaultKeyedRateLimiter<String>,
 }
@@ -154,7 +154,7 @@ impl ApiState {
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
             openapi: Rendered::new(crate::openapi::text()),
             stopping: CancellationToken::new(),
-            streams: Arc::new(Semaphore::new(limits.streams)),
+            streams: Streams::new(limits.streams),
             per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),
             per_login: RateLimiter::keyed(Quota::per_minute(positive(limits.logins_per_min))),
         }

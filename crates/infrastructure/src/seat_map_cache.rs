@@ -1,11 +1,17 @@
 //! One load of a show's seats for everybody who asks at the same time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use moka::future::Cache;
+use moka::{future::Cache, sync};
 use onsale_application::{
     error::{Cause, StoreError},
-    seat_maps::{FRESH_FOR_MS, SeatMap, SeatMapStore, SeatView, SharedSeatMaps},
+    seat_maps::{FRESH_FOR_MS, NOTED_FOR_MS, SeatMap, SeatMapStore, SeatView, SharedSeatMaps},
 };
 use onsale_domain::ids::{SeatId, ShowId};
 
@@ -15,11 +21,18 @@ const SHOWS_KEPT: u64 = 64;
 /// Most seats that are noted one by one.
 const SEATS_NOTED: u64 = 10_000;
 
+/// Counters of changes.
+const COUNTERS: usize = 4_096;
+
 /// Seat maps shared within the process.
 pub struct SeatMapCache<S> {
     store: S,
-    maps: Cache<ShowId, Arc<SeatMap>>,
-    noted: Cache<SeatId, SeatView>,
+    /// By show and by how often this process had changed its seats when the load began.
+    maps: Cache<(ShowId, u64), Arc<SeatMap>>,
+    noted: sync::Cache<(ShowId, SeatId), (u64, SeatView)>,
+    /// How often this process has changed seats, by the last bits of the show. Two shows that share a counter only make each
+    /// other's copies end early.
+    changes: Box<[AtomicU64]>,
 }
 
 impl<S> SeatMapCache<S> {
@@ -27,8 +40,17 @@ impl<S> SeatMapCache<S> {
     pub fn new(store: S) -> Self {
         let maps = Cache::builder().max_capacity(SHOWS_KEPT).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
         let noted =
-            Cache::builder().max_capacity(SEATS_NOTED).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
-        Self { store, maps, noted }
+            sync::Cache::builder().max_capacity(SEATS_NOTED).time_to_live(Duration::from_millis(NOTED_FOR_MS)).build();
+        Self { store, maps, noted, changes: std::iter::repeat_with(AtomicU64::default).take(COUNTERS).collect() }
+    }
+
+    fn counter(&self, show: ShowId) -> Option<&AtomicU64> {
+        let (_, low) = show.0.as_u64_pair();
+        self.changes.get(usize::try_from(low).unwrap_or(0) % COUNTERS)
+    }
+
+    fn changes(&self, show: ShowId) -> u64 {
+        self.counter(show).map_or(0, |counter| counter.load(Ordering::Acquire))
     }
 }
 
@@ -47,7 +69,7 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
                 Err(error) => Err(Miss::Store(error)),
             }
         };
-        match self.maps.try_get_with(show, load).await {
+        match self.maps.try_get_with((show, self.changes(show)), load).await {
             Ok(map) => Ok(Some(map)),
             Err(miss) => match miss.as_ref() {
                 Miss::NoShow => Ok(None),
@@ -62,22 +84,29 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
     fn at_hand(&self, show: ShowId) -> Option<Arc<SeatMap>> {
         use futures_util::FutureExt;
         // A lookup in the process's memory never waits.
-        self.maps.get(&show).now_or_never().flatten()
+        self.maps.get(&(show, self.changes(show))).now_or_never().flatten()
     }
 
-    async fn note(&self, seats: &[SeatView]) {
+    fn as_of(&self, show: ShowId) -> u64 {
+        self.changes(show)
+    }
+
+    fn note(&self, show: ShowId, as_of: u64, seats: &[SeatView]) {
         for seat in seats {
-            self.noted.insert(seat.id, seat.clone()).await;
+            self.noted.insert((show, seat.id), (as_of, seat.clone()));
         }
     }
 
-    fn noted(&self, seat: SeatId) -> Option<SeatView> {
-        use futures_util::FutureExt;
-        self.noted.get(&seat).now_or_never().flatten()
+    fn noted(&self, show: ShowId, seat: SeatId) -> Option<SeatView> {
+        let (as_of, seat) = self.noted.get(&(show, seat))?;
+        (as_of == self.changes(show)).then_some(seat)
     }
 
     async fn forget(&self, show: ShowId) {
-        self.maps.invalidate(&show).await;
+        if let Some(counter) = self.counter(show) {
+            let before = counter.fetch_add(1, Ordering::AcqRel);
+            self.maps.invalidate(&(show, before)).await;
+        }
     }
 }
 

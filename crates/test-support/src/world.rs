@@ -282,6 +282,15 @@ impl App {
         client.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], body).await.expect(201);
     }
 
+    /// Ends the sale as an operator does who means it.
+    pub async fn close_sale(&self, operator: &Client, sale: &Sale) {
+        let path = format!("admin/concerts/{}", sale.concert);
+        let version = operator.get(&path).await.expect(200).json["version"].to_string();
+        let body = json!({ "confirm": sale.concert });
+        let if_match = format!("\"{version}\"");
+        operator.send("POST", &format!("{path}/queue/close"), &[("If-Match", &if_match)], body).await.expect(200);
+    }
+
     /// Stops the test unless every book balances and no reservation is half paid.
     pub async fn assert_books_balance(&self) {
         let report = self.instance.api.facades.reports.reconciliation().await.expect("a reconciliation");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use onsale_domain::{
     concert::SaleState,
     fault::Faults,
@@ -13,7 +14,7 @@ use onsale_domain::{
 use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
-    model::{End, Found, Held, Joined, LineStats, QueueTicket, Restored, Snapshot, Whereabouts},
+    model::{Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, Restored, Snapshot, Whereabouts},
     ports::{LineJournal, LineStore, QueueTokens, Receipts, Seeds, Verdict},
     stock::ConcertStock,
     views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},
@@ -28,10 +29,12 @@ use crate::{
 /// The line, as the HTTP edge sees it.
 #[async_trait]
 pub trait Line: Send + Sync {
-    /// Gives the fan a place; `true` when it is a new one. Who has a place and does not show its token takes it over.
+    /// Gives the fan a place; `true` when it is a new one. Who has a place and does not show its token takes it over. Joining
+    /// is showing up: a lapsed turn comes back to the head.
     async fn join(&self, concert: ConcertId, user: UserId, token: Option<&str>)
     -> Result<(bool, PlaceView), LineError>;
-    /// The fan's place. A token that is shown must be this fan's, this concert's, and the newest of the place.
+    /// The fan's place. A token that is shown must be this fan's, this concert's, and the newest of the place. Looking is not
+    /// showing up.
     async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError>;
     /// The same for a follower, who is told rather than asks: never too early.
     async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError>;
@@ -39,6 +42,8 @@ pub trait Line: Send + Sync {
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError>;
     /// Follows the fan's place.
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError>;
+    /// Whether the token is genuine, this fan's and this concert's. Touches no store.
+    fn check(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(), LineError>;
     /// What a follower sees in a snapshot. Touches no store.
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen;
     /// What everybody may know.
@@ -99,8 +104,8 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             .ok_or(LineError::TokenInvalid)
     }
 
-    /// Gives back the place of a token of an earlier life.
-    pub(super) async fn resume(&self, shown: &QueueTicket) -> Result<Resumed, StoreError> {
+    /// Gives back the place of a token of an earlier life. Who only looks is told of a lapsed turn, and it stays lapsed.
+    pub(super) async fn resume(&self, shown: &QueueTicket, intent: Intent) -> Result<Resumed, StoreError> {
         let keeper = &self.keeper;
         let mut ticket = *shown;
         let mut key = None;
@@ -112,7 +117,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
         let mut verdict = None;
         for _ in 0..3 {
-            match keeper.lines.restore(&ticket, verdict, key).await? {
+            match keeper.lines.restore(&ticket, verdict, key, intent).await? {
                 Restored::Here(held) => {
                     keeper.snapshots.note_back(&held.ticket);
                     return Ok(Resumed::Here(held));
@@ -124,6 +129,10 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     let return_ms = i64::from(concert.policy.return_secs) * 1_000;
                     match keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await? {
                         Verdict::Over => return Ok(Resumed::Gone),
+                        Verdict::Lapsed { until_ms } if intent == Intent::Looks => {
+                            let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
+                            return Ok(Resumed::Here(Held { ticket: *shown, at: Whereabouts::Lapsed { until } }));
+                        }
                         known => verdict = Some(known),
                     }
                 }
@@ -134,10 +143,16 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     /// The fan's place by the store; `shown` is the ticket of the token that the fan shows.
-    async fn find(&self, concert: ConcertId, user: UserId, shown: Option<&QueueTicket>) -> Result<Held, LineError> {
+    async fn find(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        shown: Option<&QueueTicket>,
+        intent: Intent,
+    ) -> Result<Held, LineError> {
         let mut settled = false;
         for _ in 0..4 {
-            match self.keeper.lines.place(concert, user, shown).await? {
+            match self.keeper.lines.place(concert, user, shown, intent).await? {
                 Found::Here(held) if held.at == Whereabouts::Called && !settled => {
                     settled = true;
                     self.settle(concert).await;
@@ -145,7 +160,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Found::Here(held) => return Ok(held),
                 Found::Moved { life } | Found::Nowhere { life } if shown.is_some_and(|shown| shown.life < life) => {
                     let Some(shown) = shown else { break };
-                    return match self.resume(shown).await? {
+                    return match self.resume(shown, intent).await? {
                         Resumed::Here(held) => Ok(held),
                         Resumed::Moved => Err(LineError::TokenMoved),
                         Resumed::Gone => Err(LineError::NotInLine),
@@ -159,15 +174,13 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Err(LineError::Recovering)
     }
 
-    /// Ends a place, on a line that lives. `false` when there was none.
-    pub(super) async fn end(&self, concert: ConcertId, user: UserId, end: End) -> Result<bool, LineError> {
-        for _ in 0..3 {
-            match self.keeper.lines.leave(concert, user, end).await? {
-                Some(left) => return Ok(left),
-                None => self.open_line(concert).await?,
-            }
+    /// A turn was given up: its slot is judged and its end written down now rather than at the next tick; when that fails,
+    /// the tick does it.
+    async fn free_slot(&self, id: ConcertId) {
+        if let Err(error) = self.keeper.sweep_soon(id).await {
+            tracing::warn!(%error, concert_id = %id, "a slot comes free at the next tick");
         }
-        Err(LineError::Recovering)
+        self.settle(id).await;
     }
 
     /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
@@ -219,6 +232,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             Whereabouts::Back { ahead } => return self.waiting(ticket, token, ahead + 1, snapshot),
             Whereabouts::PreQueue => (PlaceState::PreQueue, queue::PRE_QUEUE_POLL_AFTER_MS),
             Whereabouts::Active { expires_at } => (PlaceState::Active { expires_at }, queue::ACTIVE_POLL_AFTER_MS),
+            Whereabouts::Lapsed { until } => (PlaceState::Lapsed { until }, queue::ACTIVE_POLL_AFTER_MS),
         };
         PlaceView {
             token,
@@ -271,7 +285,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
         // Who shows a token that holds has the place, whatever the line takes now.
         if let Some(shown) = shown {
-            match self.find(concert, user, Some(&shown)).await {
+            match self.find(concert, user, Some(&shown), Intent::ShowsUp).await {
                 Ok(held) => {
                     let snapshot = self.snapshot(concert).await?;
                     return Ok((false, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)));
@@ -282,12 +296,13 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
         let new = self.keeper.context.new_id();
         for _ in 0..5 {
+            let asked_at_ms = self.keeper.context.monotonic_ms();
             let key = self.keeper.known_seed(concert).map(|seed| seed.key(new));
             match self.keeper.lines.join(concert, user, new, key).await? {
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
                         self.settle(concert).await;
-                        self.find(concert, user, Some(&held.ticket)).await.unwrap_or(held)
+                        self.find(concert, user, Some(&held.ticket), Intent::ShowsUp).await.unwrap_or(held)
                     } else {
                         held
                     };
@@ -310,7 +325,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Joined::NotOpen(_) => return Err(LineError::Closed),
                 Joined::NumbersUsedUp => {
                     let concert = self.concert(concert).await?;
-                    self.keeper.raise(&concert, 0).await?;
+                    self.keeper.raise_once(&concert, asked_at_ms).await?;
                 }
                 Joined::NeedsBallotKey => {
                     self.keeper.seed(concert).await?;
@@ -333,7 +348,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 return Ok(*view);
             }
         }
-        let held = self.find(concert, user, shown.as_ref()).await?;
+        let held = self.find(concert, user, shown.as_ref(), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
         // A token of an earlier life is good as it is, until the next loss; a new one saves the fan a look-up then.
         let token = token.map(|_| self.tokens.sign_queue(&held.ticket));
@@ -342,7 +357,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
 
     async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError> {
         let shown = self.shown(concert, user, token)?;
-        let held = self.find(concert, user, Some(&shown)).await?;
+        let held = self.find(concert, user, Some(&shown), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
         Ok((held.ticket, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)))
     }
@@ -350,17 +365,34 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError> {
         if let Some(token) = token {
             let shown = self.shown(concert, user, token)?;
-            self.find(concert, user, Some(&shown)).await?;
+            self.find(concert, user, Some(&shown), Intent::Looks).await?;
         }
-        if self.end(concert, user, End::Left).await? { Ok(()) } else { Err(LineError::NotInLine) }
+        for _ in 0..3 {
+            match self.keeper.lines.leave(concert, user).await? {
+                Ended::Nothing => return Err(LineError::NotInLine),
+                Ended::Place => return Ok(()),
+                Ended::PlaceAndAsks => {
+                    self.free_slot(concert).await;
+                    return Ok(());
+                }
+                Ended::Lost => self.open_line(concert).await?,
+            }
+        }
+        Err(LineError::Recovering)
     }
 
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError> {
+        // Nothing is kept for a token that is not genuine.
+        self.shown(concert, user, token)?;
         // Watch first, so that nothing between the look and the watching is missed.
         let news = self.keeper.snapshots.watch(concert);
         let (ticket, view) = self.look(concert, user, token).await?;
         let token = view.token.clone().unwrap_or_default();
         Ok((view, Follower { ticket, token, news }))
+    }
+
+    fn check(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(), LineError> {
+        self.shown(concert, user, token).map(|_| ())
     }
 
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {

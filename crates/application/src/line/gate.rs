@@ -5,9 +5,9 @@ use std::{future::Future, sync::Arc};
 use onsale_domain::ids::{ConcertId, UserId};
 
 use super::{
-    facade::{LineFacade, Resumed, store_error},
+    facade::{LineFacade, Resumed},
     keeper::LineDatabase,
-    model::{Admission, End, QueueTicket},
+    model::{Admission, Ended, Intent, QueueTicket, Slot},
     ports::{LineStore, QueueTokens, Receipts, Seeds},
 };
 use crate::{
@@ -35,7 +35,31 @@ pub enum GateRefusal {
     Store(#[from] StoreError),
 }
 
-/// Checks queue tokens for everything behind the line.
+/// What a fan wants behind the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see seats.
+    See,
+    /// To hold seats.
+    Hold,
+}
+
+/// Milliseconds for which a slot lasts at least once its fan has begun to hold seats; a hold that takes longer than
+/// [`HOLD_WITHIN_MS`] is given up. So no slot is given away while a hold of its fan is being made.
+const SLOT_LASTS_MS: i64 = 10_000;
+
+/// Milliseconds within which a hold must be ready to be committed after its fan has passed the gate.
+pub const HOLD_WITHIN_MS: i64 = 8_000;
+
+/// A fan's turn behind the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Place in the order of joining.
+    pub number: i64,
+}
+
+/// Checks queue tokens for everything behind the line, and hears what becomes of holds, which keep slots when turns end.
+/// What it cannot tell the line's store at once, the next ticks find out from the database.
 pub trait Gate: Send + Sync + 'static {
     /// Lets an active fan of this concert through and renews the token.
     fn pass(
@@ -43,25 +67,32 @@ pub trait Gate: Send + Sync + 'static {
         concert: ConcertId,
         user: UserId,
         token: Option<&str>,
-    ) -> impl Future<Output = Result<(), GateRefusal>> + Send;
-    /// Ends the turn after payment. A failure is not the fan's: the token then ends by itself.
-    fn finish(&self, concert: ConcertId, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
+        purpose: Purpose,
+    ) -> impl Future<Output = Result<Turn, GateRefusal>> + Send;
+    /// The fan has begun or given up a hold, maybe in a turn that ended meanwhile.
+    fn holds_changed(&self, concert: ConcertId, user: UserId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// The fan has paid what was held in this turn, which ends.
+    fn paid(&self, concert: ConcertId, user: UserId, turn: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// The gate over the same line.
 pub struct LineGate<P, L, T, C>(pub Arc<LineFacade<P, L, T, C>>);
 
 impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> LineGate<P, L, T, C> {
-    async fn admit(&self, ticket: &QueueTicket) -> Result<(), GateRefusal> {
+    async fn admit(&self, ticket: &QueueTicket, purpose: Purpose) -> Result<Turn, GateRefusal> {
         let line = &self.0;
+        let lasts_ms = match purpose {
+            Purpose::See => 0,
+            Purpose::Hold => SLOT_LASTS_MS,
+        };
         for _ in 0..3 {
-            match line.keeper.lines.admit(ticket).await? {
-                Admission::Admitted(_) => return Ok(()),
+            match line.keeper.lines.admit(ticket, lasts_ms).await? {
+                Admission::Admitted { number, .. } => return Ok(Turn { number }),
                 Admission::Waiting => return Err(GateRefusal::Waiting),
                 Admission::Lost => line.revive(ticket.concert_id).await.map_err(GateRefusal::Store)?,
                 // A token of an earlier life proves its place.
                 Admission::Moved { life } | Admission::Nowhere { life } if ticket.life < life => {
-                    match line.resume(ticket).await? {
+                    match line.resume(ticket, Intent::ShowsUp).await? {
                         Resumed::Here(_) => {}
                         Resumed::Moved => return Err(GateRefusal::Moved),
                         Resumed::Gone => return Err(GateRefusal::Expired),
@@ -78,25 +109,40 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
 impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> Gate
     for LineGate<P, L, T, C>
 {
-    async fn pass(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), GateRefusal> {
+    async fn pass(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        token: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<Turn, GateRefusal> {
         let ticket = token.and_then(|token| self.0.tokens.verify_queue(token)).ok_or(GateRefusal::Required)?;
         if ticket.user_id != user || ticket.concert_id != concert {
             return Err(GateRefusal::Required);
         }
-        match self.admit(&ticket).await {
+        match self.admit(&ticket, purpose).await {
             // The line's store is away. Who is in the admission log goes on buying; nobody else slips through.
             Err(GateRefusal::Store(StoreError::Unavailable(cause))) => {
-                if self.0.keeper.database.is_admitted(&ticket).await? {
-                    Ok(())
-                } else {
-                    Err(GateRefusal::Store(StoreError::Unavailable(cause)))
-                }
+                let admitted = self.0.keeper.database.admitted(&ticket).await?;
+                admitted.map(|number| Turn { number }).ok_or(GateRefusal::Store(StoreError::Unavailable(cause)))
             }
             result => result,
         }
     }
 
-    async fn finish(&self, concert: ConcertId, user: UserId) -> Result<(), StoreError> {
-        self.0.end(concert, user, End::Paid).await.map(|_| ()).map_err(store_error)
+    async fn holds_changed(&self, concert: ConcertId, user: UserId) -> Result<(), StoreError> {
+        let keeper = &self.0.keeper;
+        if keeper.lines.keep(concert, &[Slot::Ask(user)]).await? > 0 {
+            keeper.sweep_soon(concert).await?;
+        }
+        Ok(())
+    }
+
+    async fn paid(&self, concert: ConcertId, user: UserId, turn: i64) -> Result<(), StoreError> {
+        let keeper = &self.0.keeper;
+        if keeper.lines.end_paid(concert, user, turn).await? == Ended::PlaceAndAsks {
+            keeper.sweep_soon(concert).await?;
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use onsale_domain::{
@@ -15,7 +18,7 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    model::{Promotion, Tick, Ticked},
+    model::{Promotion, Slot, Swept, Tick, Ticked},
     ports::{Ceiling, Drawing, LineJournal, LineStore, NewLife, Seeds, Told, Written},
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
@@ -75,6 +78,10 @@ struct Lane {
     /// One at a time writes news or recovers; others wait, and then find it done.
     settling: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
+    /// When this process last raised the ceiling because numbers were used up; one at a time does.
+    raised_at_ms: tokio::sync::Mutex<Option<i64>>,
+    sweeping: tokio::sync::Mutex<()>,
+    sweep_wanted: AtomicBool,
     told: Mutex<Vec<Told>>,
 }
 
@@ -143,14 +150,13 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = self.lane(concert.id);
         let mut tick = self.settings(concert, &lane, admit).await;
         let mut tended = Tended::default();
+        (tended.expired, tended.lapsed) = self.sweep(concert.id).await?;
         let mut troubles = 0;
         loop {
             match self.lines.promote(concert.id, &tick).await? {
                 Ticked::Done(promotion) => {
                     tick.admit = 0;
                     tended.due |= promotion.due;
-                    tended.lapsed += promotion.lapsed;
-                    tended.expired += promotion.expired;
                     tended.last = promotion;
                     self.record_numbers(concert, &lane, &promotion).await?;
                     tended.promoted += self.settle(concert).await?;
@@ -180,6 +186,48 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(tended)
     }
 
+    /// Ends turns that ran out, and frees their slots unless the database has a live hold of the fan, which keeps the slot.
+    /// Answers how many turns expired and lapsed.
+    pub async fn sweep(&self, id: ConcertId) -> Result<(i64, i64), StoreError> {
+        let (mut all_expired, mut all_lapsed) = (0, 0);
+        loop {
+            // A line that has no life here is revived by the promoter.
+            let Swept::Done { expired, lapsed, more, asked } = self.lines.sweep(id).await? else { break };
+            (all_expired, all_lapsed) = (all_expired + expired, all_lapsed + lapsed);
+            if !asked.is_empty() {
+                let fans: Vec<UserId> = asked.iter().map(|asked| asked.user_id).collect();
+                let held: HashMap<UserId, i64> = self
+                    .database
+                    .holds_of(id, &fans)
+                    .await?
+                    .into_iter()
+                    .map(|hold| (hold.user_id, hold.left_ms))
+                    .collect();
+                let left = |fan: &UserId| held.get(fan).copied().unwrap_or(0);
+                let answers: Vec<Slot> =
+                    asked.into_iter().zip(&fans).map(|(asked, fan)| Slot::Answer(asked, left(fan))).collect();
+                self.lines.keep(id, &answers).await?;
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok((all_expired, all_lapsed))
+    }
+
+    /// The same for slots that have just been given up. Callers who come while one of them sweeps leave it to that one.
+    pub async fn sweep_soon(&self, id: ConcertId) -> Result<(), StoreError> {
+        let lane = self.lane(id);
+        lane.sweep_wanted.store(true, Ordering::Release);
+        while lane.sweep_wanted.load(Ordering::Acquire) {
+            let Ok(_one) = lane.sweeping.try_lock() else { break };
+            while lane.sweep_wanted.swap(false, Ordering::AcqRel) {
+                self.sweep(id).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn settings(&self, concert: &Concert, lane: &Lane, admit: i64) -> Tick {
         let stock = self.stock.of(concert.id).await;
         Tick {
@@ -202,21 +250,24 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let mut opened = 0;
         loop {
             let news = self.lines.news(concert.id, BATCH, false).await?.ok_or_else(lost)?;
-            if news.events.is_empty() && news.calls.is_empty() {
+            if news.events.is_empty() && news.odd_entries.is_empty() && news.calls.is_empty() {
                 break;
+            }
+            for odd in &news.odd_entries {
+                tracing::error!(concert_id = %concert.id, entry = odd.text, "an entry of the line cannot be read; it is set aside and the line goes on");
             }
             match self.database.write(concert.id, &news, longest_ms).await? {
                 Written::Done => {}
                 Written::Stale => continue,
                 Written::OtherLife => return Err(self.meet_stranger(concert, &lane).await?),
             }
-            if let Some(last) = news.events.last() {
-                self.lines.forget(concert.id, news.life, (last.at_ms, last.counter)).await?;
+            if let Some(last) = news.last_entry() {
+                self.lines.forget(concert.id, news.life, last).await?;
             }
             for calls in news.calls.chunks(PART) {
                 opened += self.lines.open(concert.id, news.life, calls).await?;
             }
-            if news.events.len() < BATCH && news.calls.len() < PART {
+            if news.entries() < BATCH && news.calls.len() < PART {
                 break;
             }
         }
@@ -291,6 +342,13 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         for part in over.chunks(PART) {
             self.lines.prune(id, life.life, part).await?;
         }
+        let (mut first, mut behind) = (true, UserId(Uuid::nil()));
+        loop {
+            let part = self.database.holds(id, behind, count(PART)).await?;
+            self.lines.merge_held(id, life.life, first, &part).await?;
+            let Some(last) = part.last() else { break };
+            (first, behind) = (false, last.user_id);
+        }
         if self.lines.begin(id, &life, recovery_hold_secs).await? {
             tracing::info!(concert_id = %id, life = life.life, active = live.len(), "the line lives");
         }
@@ -312,7 +370,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let mut newest = life.newest;
         loop {
             let Some(mut news) = self.lines.news(id, BATCH, true).await? else { break };
-            let Some(last) = news.events.last().map(|event| (event.at_ms, event.counter)) else { break };
+            let Some(last) = news.last_entry() else { break };
             let of_life = std::mem::replace(&mut news.life, life.life);
             news.calls.clear();
             // Refused when all of it is older than the log.
@@ -321,7 +379,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             }
             newest = newest.max(last);
             self.lines.forget(id, of_life, last).await?;
-            if news.events.len() < BATCH {
+            if news.entries() < BATCH {
                 break;
             }
         }
@@ -366,6 +424,18 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = self.lane(id);
         let _one = lane.settling.lock().await;
         Err(self.meet_stranger(concert, &lane).await?)
+    }
+
+    /// Records more numbers because they are used up, once for everybody in this process who found them so after
+    /// `asked_at_ms`.
+    pub async fn raise_once(&self, concert: &Concert, asked_at_ms: i64) -> Result<(), StoreError> {
+        let lane = self.lane(concert.id);
+        let mut raised_at_ms = lane.raised_at_ms.lock().await;
+        if raised_at_ms.is_none_or(|at| at < asked_at_ms) {
+            self.raise(concert, 0).await?;
+            *raised_at_ms = Some(self.context.monotonic_ms());
+        }
+        Ok(())
     }
 
     /// The seed of a concert's opening draw.

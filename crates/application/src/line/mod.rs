@@ -16,12 +16,12 @@ mod stock;
 mod views;
 
 pub use facade::{Line, LineFacade};
-pub use gate::{Gate, GateRefusal, LineGate};
+pub use gate::{Gate, GateRefusal, HOLD_WITHIN_MS, LineGate, Purpose, Turn};
 pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
-    Admission, Call, Departures, End, Event, Found, Held, Joined, LineStats, News, Promotion, QueueTicket, Restored,
-    Snapshot, Tick, Ticked, Whereabouts, taken_at_ms,
+    Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, News, OddEntry,
+    Promotion, QueueTicket, Restored, Slot, Snapshot, Swept, Tick, Ticked, Whereabouts, taken_at_ms,
 };
 pub use ports::{
     Ceiling, Drawing, LineJournal, LineStore, LiveAdmission, NewLife, QueueTokens, RawSnapshot, Receipts, Seeds, Told,

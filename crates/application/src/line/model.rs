@@ -52,6 +52,21 @@ pub enum Whereabouts {
         /// When the token ends if it is not used.
         expires_at: DateTime<Utc>,
     },
+    /// The turn was not used in time. Who shows up until this instant stands at the head again.
+    Lapsed {
+        /// End of the time to come back.
+        until: DateTime<Utc>,
+    },
+}
+
+/// What a request of the fan's means for a place. This is the one rule of what counts as showing up: joining and using the
+/// token behind the line do; reading and following one's place, by whatever means, does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// The fan is there: a lapsed turn comes back to the head of the line, once.
+    ShowsUp,
+    /// The fan, or a program that the fan left open, looks. Nothing changes.
+    Looks,
 }
 
 /// A fan's place.
@@ -104,8 +119,13 @@ pub enum Found {
 /// What came of using a token at the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// Go on; the token now ends at this instant if it is not used again.
-    Admitted(DateTime<Utc>),
+    /// Go on.
+    Admitted {
+        /// When the token now ends if it is not used again.
+        ends_at: DateTime<Utc>,
+        /// Number of the turn.
+        number: i64,
+    },
     /// The fan still waits.
     Waiting,
     /// Another token holds the place.
@@ -137,13 +157,62 @@ pub enum Restored {
     Lost,
 }
 
-/// How a fan ends a place.
+/// What came of ending a fan's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// By leaving.
-    Left,
-    /// By paying.
-    Paid,
+pub enum Ended {
+    /// There was none, or it is another one.
+    Nothing,
+    /// It is over.
+    Place,
+    /// It is over, and its slot is free as soon as the database has said that the fan holds no seats.
+    PlaceAndAsks,
+    /// The line's life has not begun on this server.
+    Lost,
+}
+
+/// A fan whose turn is over and of whom the database must be asked whether a hold keeps the slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Who.
+    pub user_id: UserId,
+    /// Tells this question from others about the same fan.
+    pub mark: String,
+}
+
+/// How long a fan's live holds at a concert last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldLeft {
+    /// Who.
+    pub user_id: UserId,
+    /// Milliseconds to the end of the last of them; 0 when there is none.
+    pub left_ms: i64,
+}
+
+/// What the store is told of a slot whose turn is over. A slot of a turn stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// Holds of the fan have changed, maybe without a turn: the database must be asked.
+    Ask(UserId),
+    /// What the database says to a question: milliseconds for which holds last, 0 when there is none.
+    Answer(Asked, i64),
+}
+
+/// What came of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swept {
+    /// It was done.
+    Done {
+        /// Active tokens found expired.
+        expired: i64,
+        /// Turns found lapsed.
+        lapsed: i64,
+        /// Whether a part of the work is left for another call at once.
+        more: bool,
+        /// Whose holds must be asked about.
+        asked: Vec<Asked>,
+    },
+    /// The line's life has not begun on this server.
+    Lost,
 }
 
 /// What a tick applies.
@@ -185,15 +254,11 @@ pub struct Promotion {
     pub life: i64,
     /// Whether the interval was over, so that this call was the one that called a batch.
     pub due: bool,
-    /// Active tokens found expired by this call.
-    pub expired: i64,
-    /// Turns found lapsed by this call.
-    pub lapsed: i64,
     /// Whether a part of the work is left for another call at once.
     pub more: bool,
     /// Fans waiting afterwards.
     pub waiting: i64,
-    /// Active fans, and those called.
+    /// Slots taken: by active fans, those called, and holds that outlive their turns.
     pub active: i64,
     /// The limit.
     pub limit: i64,
@@ -226,8 +291,23 @@ pub struct News {
     pub newest: (i64, i64),
     /// What happened, oldest first.
     pub events: Vec<Event>,
+    /// Entries among them that cannot be read.
+    pub odd_entries: Vec<OddEntry>,
     /// Everybody who is called and not open yet; none when there are more events than were asked for.
     pub calls: Vec<Call>,
+}
+
+impl News {
+    /// How many entries there are, those included that cannot be read.
+    pub fn entries(&self) -> usize {
+        self.events.len() + self.odd_entries.len()
+    }
+
+    /// The newest of them.
+    pub fn last_entry(&self) -> Option<(i64, i64)> {
+        let events = self.events.iter().map(|event| (event.at_ms, event.counter));
+        events.chain(self.odd_entries.iter().map(|odd| (odd.at_ms, odd.counter))).max()
+    }
 }
 
 /// What came of a tick.
@@ -246,6 +326,17 @@ pub enum Ticked {
     },
     /// The line's life has not begun on this server.
     Lost,
+}
+
+/// An entry that should say what happened and cannot be read. It is kept for a person to look at, and the line goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OddEntry {
+    /// When, by the line's clock.
+    pub at_ms: i64,
+    /// Tells entries of the same millisecond apart.
+    pub counter: i64,
+    /// What it says.
+    pub text: String,
 }
 
 /// Something that happened in the line, as the store noted it.
@@ -268,7 +359,7 @@ pub struct LineStats {
     pub waiting: i64,
     /// Fans who came back after their turn lapsed and go first.
     pub returning: i64,
-    /// Fans active.
+    /// Fans active, with those whose holds keep their slots after their turns.
     pub active: i64,
     /// Fans in the pre-queue.
     pub registered: i64,
@@ -284,6 +375,16 @@ pub struct LineStats {
     pub returned_total: i64,
     /// Fans who left, or whose turn ended by payment, since the line exists.
     pub left_total: i64,
+    /// Places whose time to come back ended, since the line exists.
+    pub forfeited_total: i64,
+}
+
+impl LineStats {
+    fn turns_seen(&self) -> [i64; 6] {
+        let Self { promoted_total, expired_total, lapsed_total, returned_total, left_total, forfeited_total, .. } =
+            *self;
+        [promoted_total, expired_total, lapsed_total, returned_total, left_total, forfeited_total]
+    }
 }
 
 /// Numbers that wait no longer although they have not been called, and numbers whose token has changed.
@@ -392,7 +493,8 @@ impl Snapshot {
         };
         seen(self) != seen(later)
             || self.message != later.message
-            || self.stats.returned_total != later.stats.returned_total
+            // Turns begin and end without a number of the line being passed: of those who had been called before.
+            || self.stats.turns_seen() != later.stats.turns_seen()
     }
 
     /// Milliseconds until the next promotion is due.

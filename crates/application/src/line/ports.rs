@@ -9,7 +9,10 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    model::{Admission, Call, End, Found, Joined, News, QueueTicket, Restored, Snapshot, Tick, Ticked},
+    model::{
+        Admission, Call, Ended, Found, HoldLeft, Intent, Joined, News, QueueTicket, Restored, Slot, Snapshot, Swept,
+        Tick, Ticked,
+    },
     views::DrawView,
 };
 use crate::error::StoreError;
@@ -73,23 +76,31 @@ pub trait LineStore: Send + Sync + 'static {
         new: Uuid,
         key: Option<BallotKey>,
     ) -> impl Future<Output = Result<Joined, StoreError>> + Send;
-    /// The place of a fan who shows up; one whose turn lapsed stands at the head again.
+    /// The place of a fan; one who shows up and whose turn lapsed stands at the head again.
     fn place(
         &self,
         concert: ConcertId,
         user: UserId,
         shown: Option<&QueueTicket>,
+        intent: Intent,
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
-    /// Uses an active token: claims it, or renews it when less than half is left.
-    fn admit(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Admission, StoreError>> + Send;
-    /// Ends the fan's place. `Some(false)` when there was none, `None` when the line's life has not begun on this server.
-    fn leave(
+    /// Uses an active token: claims it, or renews it when less than half is left. Its slot MUST last for `lasts_ms` from
+    /// now, whatever becomes of the turn.
+    fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> impl Future<Output = Result<Admission, StoreError>> + Send;
+    /// Ends the fan's place. The slot of a turn MUST stay taken until the database has been asked about holds.
+    fn leave(&self, concert: ConcertId, user: UserId) -> impl Future<Output = Result<Ended, StoreError>> + Send;
+    /// Ends the turn with this number, which was paid. A newer place of the fan MUST stay as it is.
+    fn end_paid(
         &self,
         concert: ConcertId,
         user: UserId,
-        end: End,
-    ) -> impl Future<Output = Result<Option<bool>, StoreError>> + Send;
-    /// One tick: settings, sweep, and when the interval is over the calls.
+        turn: i64,
+    ) -> impl Future<Output = Result<Ended, StoreError>> + Send;
+    /// Ends turns that ran out. Their slots MUST stay taken until [`LineStore::keep`] has been told about holds.
+    fn sweep(&self, concert: ConcertId) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+    /// Tells what holds keep slots whose turns are over. Answers of how many fans the database must be asked.
+    fn keep(&self, concert: ConcertId, slots: &[Slot]) -> impl Future<Output = Result<i64, StoreError>> + Send;
+    /// One tick, after a sweep: settings, and when the interval is over the calls.
     fn promote(&self, concert: ConcertId, tick: &Tick) -> impl Future<Output = Result<Ticked, StoreError>> + Send;
     /// Up to `most` events that are not in the database yet, and who is called; `None` when the line's life has not begun
     /// on this server, unless `any` will do.
@@ -120,6 +131,7 @@ pub trait LineStore: Send + Sync + 'static {
         ticket: &QueueTicket,
         verdict: Option<Verdict>,
         key: Option<BallotKey>,
+        intent: Intent,
     ) -> impl Future<Output = Result<Restored, StoreError>> + Send;
 
     /// Drops events up to and with this one, which are in the database.
@@ -153,6 +165,14 @@ pub trait LineStore: Send + Sync + 'static {
         concert: ConcertId,
         life: &NewLife,
         drawn: &[(i64, UserId, Uuid)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Before life `life` begins, after the admissions: the slots of fans who hold seats without a turn.
+    fn merge_held(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        first: bool,
+        held: &[HoldLeft],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// How many are in the pre-queue.
     fn registered(&self, concert: ConcertId) -> impl Future<Output = Result<i64, StoreError>> + Send;
@@ -261,8 +281,13 @@ pub enum Written {
 pub enum Verdict {
     /// It was never called.
     Missed,
-    /// The turn lapsed, and the fan may still come back; or came back.
-    MayReturn,
+    /// The turn lapsed, and the fan may come back until this instant.
+    Lapsed {
+        /// End of the time to come back, by the line's clock in milliseconds.
+        until_ms: i64,
+    },
+    /// The turn lapsed, and the fan had come back.
+    Returned,
     /// The turn was used or is under way.
     Over,
 }
@@ -293,9 +318,22 @@ pub trait LineJournal: Send + Sync + 'static {
         news: &News,
         longest_ms: i64,
     ) -> impl Future<Output = Result<Written, StoreError>> + Send;
-    /// Whether the log has this place as admitted and not ended. For the gate while the line's store is away.
-    fn is_admitted(&self, ticket: &QueueTicket) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Admissions that have not ended, by number.
+    /// The number of this place if the log has it as admitted and not ended. For the gate while the line's store is away.
+    fn admitted(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+    /// How long the live holds of these fans at the concert last; nothing for those who have none.
+    fn holds_of(
+        &self,
+        concert: ConcertId,
+        fans: &[UserId],
+    ) -> impl Future<Output = Result<Vec<HoldLeft>, StoreError>> + Send;
+    /// How long the live holds at the concert last, by fan, behind this one.
+    fn holds(
+        &self,
+        concert: ConcertId,
+        after: UserId,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<HoldLeft>, StoreError>> + Send;
+    /// Admissions that have not ended, by number. A turn whose reservation is paid has ended.
     fn live_admissions(
         &self,
         concert: ConcertId,

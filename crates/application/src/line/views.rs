@@ -31,6 +31,11 @@ pub enum PlaceState {
         /// When the token ends if it is not used.
         expires_at: DateTime<Utc>,
     },
+    /// The turn was not used in time. Joining until this instant puts the fan at the head again.
+    Lapsed {
+        /// End of the time to come back.
+        until: DateTime<Utc>,
+    },
 }
 
 /// How the line is, for everybody in it.

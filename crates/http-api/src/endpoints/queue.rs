@@ -51,7 +51,7 @@ pub struct QueueOverview {
     /// Fans waiting.
     #[schema(example = 41_199)]
     waiting: i64,
-    /// Fans past the line.
+    /// Fans past the line, with those whose holds keep their slots after their turns.
     #[schema(example = 2_100)]
     active: i64,
     /// Fans in the pre-queue.
@@ -94,24 +94,25 @@ pub struct QueuePlace {
     /// For the `Queue-Token` header. Null to who asks without showing it: join to take the place over.
     #[schema(example = "AQGXl7qk")]
     token: Option<String>,
-    /// `pre_queue`, `waiting` or `active`.
+    /// `pre_queue`, `waiting`, `active` or `lapsed`: a turn that was not used in time. Join again before `expires_at` to stand
+    /// at the head; asking alone changes nothing.
     #[schema(example = "waiting")]
     state: String,
     /// Place in the order of joining; 0 until the opening draw.
     #[schema(example = 43_300)]
     number: i64,
-    /// 1 is the head of the line; null when active or in the pre-queue.
+    /// 1 is the head of the line; null unless waiting.
     #[schema(example = 41_200)]
     position: Option<i64>,
-    /// Fans before this one at most; null when active or in the pre-queue.
+    /// Fans before this one at most; null unless waiting.
     #[schema(example = 41_199)]
     ahead: Option<i64>,
-    /// Null when active, in the pre-queue, and when nobody is promoted at the moment.
+    /// Null unless waiting, and when nobody is promoted at the moment.
     eta: Option<EtaDto>,
     /// Milliseconds after which to ask again; before a quarter of them the answer is 429.
     #[schema(example = 31_700)]
     poll_after_ms: i64,
-    /// When an active token ends if it is not used; null when waiting.
+    /// When an active token ends if it is not used, or the end of the time to come back after a lapse; else null.
     expires_at: Option<DateTime<Utc>>,
     /// Stage of the sale.
     #[schema(example = "on_sale")]
@@ -148,6 +149,7 @@ impl From<PlaceView> for QueuePlace {
             PlaceState::PreQueue => ("pre_queue", None, None),
             PlaceState::Waiting { position } => ("waiting", Some(position), None),
             PlaceState::Active { expires_at } => ("active", None, Some(expires_at)),
+            PlaceState::Lapsed { until } => ("lapsed", None, Some(until)),
         };
         Self {
             token: view.token,
@@ -201,7 +203,7 @@ pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
     }))
 }
 
-/// Join the line. Joining again returns the same place; without showing its token it takes the place over, and the old
+/// Join the line. Joining again returns the same place, and brings a lapsed turn back to the head, once; without showing its token it takes the place over, and the old
 /// token stops working.
 #[utoipa::path(tag = "Queue", operation_id = "joinQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 201, description = "A new place", body = QueuePlace),
@@ -213,7 +215,7 @@ pub(crate) async fn join(user: SignedIn, state: State, id: Id, token: QueueToken
     Ok(response.insert_header(("Cache-Control", "no-store")).json(QueuePlace::from(place)))
 }
 
-/// Where am I? Ask again after `poll_after_ms`.
+/// Where am I? Ask again after `poll_after_ms`. Asking is looking and changes nothing; a lapsed turn comes back by joining.
 #[utoipa::path(tag = "Queue", operation_id = "readMyPlace", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The fan's place", body = QueuePlace)))]
 #[get("/concerts/{id}/queue/tokens/me")]

@@ -9,28 +9,28 @@ use onsale_application::line::{Follower, Line, LineError, PlaceState, PlaceView,
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::ACTIVE_POLL_AFTER_MS,
 };
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiResult, queue::QueuePlace};
 use crate::{
     extract::{Id, QueueToken, SignedIn, State},
     problem::{ApiError, Code},
+    streams::OpenStream,
 };
 
-/// A comment is sent this often, so that nobody between takes the stream for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A comment is sent this often, so that nobody between takes the stream for dead, and so that the server finds out soon
+/// when nobody listens any more.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Fans who are farther back than this hear of a new position less often.
 const NEAR: i64 = 2_000;
 /// How often they do.
 const FAR_EVERY: Duration = Duration::from_secs(5);
-/// How often the store is asked about an active fan.
-const ACTIVE_EVERY: Duration = Duration::from_millis(ACTIVE_POLL_AFTER_MS.unsigned_abs());
+/// How often the store is asked about a fan whose place no snapshot shows: active, lapsed, or back at the head.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What the last event says when a newer stream of the fan took this one's place.
+const REPLACED: &str = "stream_replaced";
 
 /// One open stream.
 struct Stream {
@@ -43,12 +43,14 @@ struct Stream {
     told: PlaceView,
     told_at: Instant,
     asked_at: Instant,
+    /// Whether the newest snapshot shows the fan's place.
+    shown: bool,
     /// Whether there is a new position that a fan far back has not heard of yet.
     owed: bool,
     first: Option<Bytes>,
     over: bool,
     stopping: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    open: OpenStream,
 }
 
 /// Names what the fan sees, for `Last-Event-ID`.
@@ -57,6 +59,7 @@ fn id_of(view: &PlaceView) -> String {
         PlaceState::PreQueue => "registered".to_owned(),
         PlaceState::Waiting { position } => position.to_string(),
         PlaceState::Active { expires_at } => format!("active-{}", expires_at.timestamp()),
+        PlaceState::Lapsed { until } => format!("lapsed-{}", until.timestamp()),
     };
     let recovering = if view.line.recovering_secs.is_some() { "-recovering" } else { "" };
     format!("{}-{}-{place}{recovering}", view.number, view.line.state.as_str())
@@ -76,7 +79,11 @@ fn ending(error: &LineError) -> Option<Bytes> {
         LineError::NoConcert => Code::NotFound,
         _ => return None,
     };
-    Some(format!("event: end\ndata: {{\"code\":\"{}\"}}\n\n", code.as_str()).into())
+    Some(last_event(code.as_str()))
+}
+
+fn last_event(code: &str) -> Bytes {
+    format!("event: end\ndata: {{\"code\":\"{code}\"}}\n\n").into()
 }
 
 impl Stream {
@@ -100,18 +107,23 @@ impl Stream {
     /// Looks at the newest snapshot, and at the store only when it says that something has happened to this fan.
     async fn look(&mut self) -> Result<PlaceView, LineError> {
         let snapshot = self.follower.news.borrow_and_update().clone();
+        self.asked_at = Instant::now();
         let Some(snapshot) = snapshot else { return Ok(self.told.clone()) };
         if self.told.place == PlaceState::PreQueue && snapshot.state == SaleState::PreQueue {
+            self.shown = true;
             return Ok(self.told.clone());
         }
         match self.line.glance(&self.follower.ticket, &self.follower.token, &snapshot) {
-            Seen::Waiting(view) => Ok(*view),
+            Seen::Waiting(view) => {
+                self.shown = true;
+                Ok(*view)
+            }
             Seen::Ask => self.ask().await,
         }
     }
 
     async fn ask(&mut self) -> Result<PlaceView, LineError> {
-        self.asked_at = Instant::now();
+        (self.shown, self.asked_at) = (false, Instant::now());
         let (ticket, view) = self.line.look(self.concert, self.user, &self.follower.token).await?;
         if let Some(token) = &view.token {
             (self.follower.ticket, self.follower.token) = (ticket, token.clone());
@@ -127,19 +139,24 @@ impl Stream {
             return None;
         }
         loop {
-            let active = matches!(self.told.place, PlaceState::Active { .. });
+            // What becomes of a turn, no snapshot shows.
+            let has_turn = matches!(self.told.place, PlaceState::Active { .. } | PlaceState::Lapsed { .. });
             let seen = tokio::select! {
                 () = self.stopping.cancelled() => return None,
+                () = self.open.replaced.cancelled() => {
+                    self.over = true;
+                    return Some(last_event(REPLACED));
+                }
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
-                changed = self.follower.news.changed(), if !active => {
+                changed = self.follower.news.changed(), if !has_turn => {
                     if changed.is_err() {
                         return None;
                     }
                     self.look().await
                 }
                 () = sleep_until(self.told_at + FAR_EVERY), if self.owed => self.look().await,
-                // A turn is renewed by use and ended by payment, which no snapshot shows.
-                () = sleep_until(self.asked_at + ACTIVE_EVERY), if active => self.ask().await,
+                () = sleep_until(self.asked_at + ASK_EVERY), if has_turn => self.ask().await,
+                () = sleep_until(self.asked_at + ASK_EVERY), if !has_turn && !self.shown => self.look().await,
             };
             match seen {
                 Ok(view) if self.is_news(&view) => {
@@ -161,16 +178,20 @@ impl Stream {
 }
 
 /// Follow my place: an event `place` with what `GET .../tokens/me` answers, whenever it changes; near the head (2,000) at
-/// every change, farther back every 5 s; promotion within a second. `Last-Event-ID` saves a repeated first event, a comment
-/// every 15 s keeps the stream alive, and an event `end` with a `code` says why there will be no more.
+/// every change, farther back every 5 s; a turn that begins, lapses or ends within a second or two. Following is looking: it
+/// changes nothing. `Last-Event-ID` saves a repeated first event, a comment every 5 s keeps the stream alive, and an event
+/// `end` with a `code` says why there will be no more: `not_in_line`, `queue_token_moved`, `not_found`, or `stream_replaced`
+/// when the fan opened more than three.
 #[utoipa::path(tag = "Queue", operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert"),
         ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that was heard last.")),
     responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")))]
 #[get("/concerts/{id}/queue/tokens/me/events")]
 pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
-    let permit = Arc::clone(&state.streams).try_acquire_owned().map_err(|_| ApiError::new(Code::TooManyStreams))?;
     let token = token.0.ok_or_else(|| ApiError::new(Code::QueueTokenRequired))?;
     let (line, concert) = (state.facades.line.clone(), ConcertId(id.0));
+    // Nothing is kept for a token that is not genuine.
+    line.check(concert, user.0, &token)?;
+    let open = state.streams.open(user.0).ok_or_else(|| ApiError::new(Code::TooManyStreams))?;
     let (view, follower) = line.follow(concert, user.0, &token).await?;
     let known = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
     let first = if known == Some(id_of(&view).as_str()) {
@@ -191,11 +212,12 @@ pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, i
         told: view,
         told_at: Instant::now(),
         asked_at: Instant::now(),
+        shown: false,
         owed: false,
         first: Some(first),
         over: false,
         stopping: state.stopping.clone(),
-        _permit: permit,
+        open,
     };
     let events = stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;

@@ -201,17 +201,19 @@ pub(crate) async fn release(user: SignedIn, state: State, id: Id) -> ApiResult {
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Pay a held reservation from the wallet: money, seats and tickets together. Ends the fan's turn.
+/// Pay a held reservation from the wallet: money, seats and tickets together. Needs no queue token: whoever holds the seats
+/// may pay them until the hold ends, whatever became of the turn, the line and the sale. Ends the turn in which they were
+/// reserved.
 #[utoipa::path(tag = "Reservations", operation_id = "payReservation",
     params(("id" = Uuid, Path, description = "Reservation")),
     responses((status = 201, description = "The payment and the tickets", body = PaymentDto)))]
 #[post("/reservations/{id}/payment")]
-pub(crate) async fn pay(user: SignedIn, state: State, id: Id, token: QueueToken, key: IdempotencyKey) -> ApiResult {
+pub(crate) async fn pay(user: SignedIn, state: State, id: Id, key: IdempotencyKey) -> ApiResult {
     let idempotent = Idempotent {
         key: key.bound_to(&[]),
         render: Box::new(|payment: &Payment| stored(201, None, &PaymentDto::from(payment))),
     };
     let selling = state.facades.selling.clone();
-    let write = async move { selling.pay(ReservationId(id.0), user.0, token.0, idempotent).await };
+    let write = async move { selling.pay(ReservationId(id.0), user.0, idempotent).await };
     Ok(answer(&state.detached.run(write).await??))
 }

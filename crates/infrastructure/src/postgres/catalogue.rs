@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
     audit::AuditEntry,
-    catalogue::{CatalogueStore, Concert, Edit, PageStart, SeatsAdded, Show},
+    catalogue::{CatalogueStore, Concert, Edit, PageStart, SeatsAdded, Show, ShowEdit},
     error::StoreError,
     seat_maps::{SeatMap, SeatMapStore, SeatView},
+    transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{
     concert::{ConcertDetails, SaleState},
@@ -22,6 +23,7 @@ use super::{
     audit::with_audit,
     error::is_unique_violation,
     pool::impossible,
+    selling::show_lock,
     statement::{Statement, statement},
 };
 
@@ -258,36 +260,39 @@ impl CatalogueStore for Postgres {
         Ok(!added.is_empty())
     }
 
-    async fn update_show(&self, show: &Show, expected: i32) -> Result<Edit<()>, StoreError> {
-        let rows: Vec<bool> = self
-            .rows(|| {
-                statement::<Bool>(
-                    "UPDATE shows SET venue = $3, starts_at = $4, hold_secs = $5, seats_per_fan = $6,
-                        version = version + 1, updated_at = now()
-                     WHERE id = $1 AND version = $2 RETURNING true",
-                )
-                .bind::<SqlUuid, _>(show.id.0)
-                .bind::<Integer, _>(expected)
-                .bind::<Text, _>(show.details.venue.clone())
-                .bind::<Timestamptz, _>(show.details.starts_at)
-                .bind::<Integer, _>(show.details.hold_secs)
-                .bind::<Integer, _>(show.details.seats_per_fan)
-            })
-            .await?;
-        self.edited(rows.len(), "SELECT true FROM shows WHERE id = $1", show.id.0).await
-    }
-
-    async fn show_has_sales(&self, show: ShowId) -> Result<bool, StoreError> {
-        let found: Option<bool> = self
-            .row(|| {
-                statement::<Bool>(
-                    "SELECT EXISTS (SELECT 1 FROM seats WHERE show_id = $1
-                        AND (state = 'sold' OR (state = 'held' AND held_until > now())))",
-                )
-                .bind::<SqlUuid, _>(show.0)
-            })
-            .await?;
-        Ok(found.unwrap_or(false))
+    async fn update_show(&self, show: &Show, expected: i32) -> Result<ShowEdit, StoreError> {
+        let mut tx = self.begin().await?;
+        // Holds at the show share this lock. Its own statement, so that the next one sees the holds that were waited for.
+        let lock =
+            statement::<Bool>("SELECT true FROM pg_advisory_xact_lock($1)").bind::<BigInt, _>(show_lock(show.id));
+        let _: Vec<bool> = tx.rows(lock).await?;
+        let update = statement::<(Bool, Bool, Bool)>(
+            "WITH before AS (
+                SELECT version = $2 AS fits, starts_at <> $4 AND EXISTS (
+                    SELECT 1 FROM seats WHERE show_id = $1
+                        AND (state = 'sold' OR (state = 'held' AND held_until > clock_timestamp()))) AS has_sales
+                FROM shows WHERE id = $1
+             ), edited AS (
+                UPDATE shows SET venue = $3, starts_at = $4, hold_secs = $5, seats_per_fan = $6, version = version + 1,
+                    updated_at = now()
+                FROM before WHERE id = $1 AND version = $2 AND NOT before.has_sales RETURNING 1
+             )
+             SELECT fits, has_sales, EXISTS (SELECT 1 FROM edited) FROM before",
+        )
+        .bind::<SqlUuid, _>(show.id.0)
+        .bind::<Integer, _>(expected)
+        .bind::<Text, _>(show.details.venue.clone())
+        .bind::<Timestamptz, _>(show.details.starts_at)
+        .bind::<Integer, _>(show.details.hold_secs)
+        .bind::<Integer, _>(show.details.seats_per_fan);
+        let rows: Vec<(bool, bool, bool)> = tx.rows(update).await?;
+        tx.commit().await?;
+        Ok(match rows.first() {
+            None => ShowEdit::NotFound,
+            Some((.., true)) => ShowEdit::Done,
+            Some((true, true, _)) => ShowEdit::HasSales,
+            Some(_) => ShowEdit::VersionMismatch,
+        })
     }
 
     async fn insert_seats(&self, show: ShowId, seats: &[(Uuid, NewSeat)]) -> Result<SeatsAdded, StoreError> {

@@ -19,11 +19,15 @@ fn lock_number(user: UserId, key: &str) -> i64 {
 
 impl IdempotencyKeys for PostgresTx {
     async fn claim(&mut self, user: UserId, key: &RequestKey) -> Result<Claim, StoreError> {
-        let lock =
-            statement::<Bool>("SELECT pg_try_advisory_xact_lock($1)").bind::<BigInt, _>(lock_number(user, &key.key));
-        if self.rows::<Bool, bool>(lock).await? != [true] {
-            return Ok(Claim::InFlight);
-        }
+        // What is stored takes no lock, so any number of callers may read it at once.
+        let claim = statement::<Nullable<Bool>>(
+            "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE user_id = $1 AND key = $2)
+                THEN pg_try_advisory_xact_lock($3) END",
+        )
+        .bind::<SqlUuid, _>(user.0)
+        .bind::<Text, _>(key.key.clone())
+        .bind::<BigInt, _>(lock_number(user, &key.key));
+        let claimed = self.rows::<Nullable<Bool>, Option<bool>>(claim).await?;
         // Its own statement, so that it sees what the former holder of the lock committed.
         let stored = statement::<(Binary, SmallInt, Nullable<Text>, Text)>(
             "SELECT request_hash, status, location, body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
@@ -31,7 +35,9 @@ impl IdempotencyKeys for PostgresTx {
         .bind::<SqlUuid, _>(user.0)
         .bind::<Text, _>(key.key.clone());
         let rows: Vec<(Vec<u8>, i16, Option<String>, String)> = self.rows(stored).await?;
-        let Some((hash, status, location, body)) = rows.into_iter().next() else { return Ok(Claim::New) };
+        let Some((hash, status, location, body)) = rows.into_iter().next() else {
+            return Ok(if claimed == [Some(true)] { Claim::New } else { Claim::InFlight });
+        };
         Ok(Claim::Stored {
             request_hash: hash.try_into().map_err(|_| impossible("a request hash of another length"))?,
             answer: StoredAnswer { status: u16::try_from(status).unwrap_or(200), location, body },

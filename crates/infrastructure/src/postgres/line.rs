@@ -6,7 +6,8 @@ use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz
 use onsale_application::{
     error::StoreError,
     line::{
-        Ceiling, DrawView, LineJournal, LiveAdmission, NewLife, News, QueueTicket, Told, Verdict, Written, taken_at_ms,
+        Ceiling, DrawView, HoldLeft, LineJournal, LiveAdmission, NewLife, News, OddEntry, QueueTicket, Told, Verdict,
+        Written, taken_at_ms,
     },
     transaction::{Transaction, UnitOfWork},
 };
@@ -132,6 +133,25 @@ impl Postgres {
                 .bind::<Array<Nullable<BigInt>>, _>(columns.limit)
                 .bind::<Array<BigInt>, _>(columns.at_ms)
                 .bind::<Array<Binary>, _>(columns.hash),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps entries that cannot be read for a person to look at.
+    async fn set_aside(tx: &mut PostgresTx, concert: ConcertId, entries: &[&OddEntry]) -> Result<(), StoreError> {
+        let _: Vec<bool> = tx
+            .rows(
+                statement::<Bool>(
+                    "INSERT INTO line_odd_entries (concert_id, at_ms, counter, entry)
+                     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[])
+                     ON CONFLICT DO NOTHING RETURNING true",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Array<BigInt>, _>(entries.iter().map(|odd| odd.at_ms).collect::<Vec<_>>())
+                .bind::<Array<BigInt>, _>(entries.iter().map(|odd| odd.counter).collect::<Vec<_>>())
+                // PostgreSQL's text has no zero byte.
+                .bind::<Array<Text>, _>(entries.iter().map(|odd| odd.text.replace('\0', " ")).collect::<Vec<_>>()),
             )
             .await?;
         Ok(())
@@ -287,8 +307,14 @@ impl LineJournal for Postgres {
             tx.rollback().await?;
             return Ok(Written::Stale);
         }
+        let newest = end.newest;
+        let odd: Vec<_> = news.odd_entries.iter().filter(|odd| (odd.at_ms, odd.counter) > newest).collect();
+        if !odd.is_empty() {
+            Self::set_aside(&mut tx, concert, &odd).await?;
+        }
         let mut columns = Columns::default();
         let fates = take_events(news, &mut end, &mut columns);
+        end.newest = end.newest.max(odd.iter().map(|odd| (odd.at_ms, odd.counter)).max().unwrap_or(newest));
         Self::apply_fates(&mut tx, concert, fates).await?;
         if !news.calls.is_empty() {
             let written = Self::admissions(&mut tx, concert, news, longest_ms).await?;
@@ -299,11 +325,13 @@ impl LineJournal for Postgres {
                 columns.push(&mut end, LogKind::Admitted, call.number, news.now_ms, Some(crowd));
             }
         }
-        if columns.index.is_empty() {
+        if columns.index.is_empty() && odd.is_empty() {
             tx.rollback().await?;
             return Ok(Written::Done);
         }
-        Self::append(&mut tx, concert, columns).await?;
+        if !columns.index.is_empty() {
+            Self::append(&mut tx, concert, columns).await?;
+        }
         let _: Vec<bool> = tx
             .rows(
                 statement::<Bool>(
@@ -321,11 +349,11 @@ impl LineJournal for Postgres {
         Ok(Written::Done)
     }
 
-    async fn is_admitted(&self, ticket: &QueueTicket) -> Result<bool, StoreError> {
-        let admitted: Option<bool> = self
+    async fn admitted(&self, ticket: &QueueTicket) -> Result<Option<i64>, StoreError> {
+        let admitted: Option<i64> = self
             .row(|| {
-                statement::<Bool>(
-                    "SELECT true FROM line_admissions
+                statement::<BigInt>(
+                    "SELECT number FROM line_admissions
                      WHERE concert_id = $1 AND $2 IN (number, 0) AND user_id = $3 AND place_id = $4 AND ended_ms IS NULL
                         AND last_end_ms > extract(epoch FROM now()) * 1000",
                 )
@@ -335,7 +363,42 @@ impl LineJournal for Postgres {
                 .bind::<SqlUuid, _>(ticket.id)
             })
             .await?;
-        Ok(admitted.is_some())
+        Ok(admitted)
+    }
+
+    async fn holds_of(&self, concert: ConcertId, fans: &[UserId]) -> Result<Vec<HoldLeft>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = self
+            .rows(|| {
+                statement::<(SqlUuid, BigInt)>(
+                    "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
+                     FROM reservations r JOIN shows s ON s.id = r.show_id
+                     WHERE r.user_id = ANY($2::uuid[]) AND s.concert_id = $1 AND r.state = 'held'
+                        AND r.expires_at > clock_timestamp()
+                     GROUP BY r.user_id",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<Array<SqlUuid>, _>(fans.iter().map(|fan| fan.0).collect::<Vec<_>>())
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(fan, left_ms)| HoldLeft { user_id: UserId(fan), left_ms }).collect())
+    }
+
+    async fn holds(&self, concert: ConcertId, after: UserId, most: i64) -> Result<Vec<HoldLeft>, StoreError> {
+        let rows: Vec<(Uuid, i64)> = self
+            .rows(|| {
+                statement::<(SqlUuid, BigInt)>(
+                    "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
+                     FROM reservations r JOIN shows s ON s.id = r.show_id
+                     WHERE r.user_id > $2 AND s.concert_id = $1 AND r.state = 'held'
+                        AND r.expires_at > clock_timestamp()
+                     GROUP BY r.user_id ORDER BY r.user_id LIMIT $3",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+                .bind::<SqlUuid, _>(after.0)
+                .bind::<BigInt, _>(most)
+            })
+            .await?;
+        Ok(rows.into_iter().map(|(fan, left_ms)| HoldLeft { user_id: UserId(fan), left_ms }).collect())
     }
 
     async fn live_admissions(
@@ -347,8 +410,14 @@ impl LineJournal for Postgres {
         let rows: Vec<(Uuid, i64, Uuid, i64, bool, bool)> = self
             .rows(|| {
                 statement::<(SqlUuid, BigInt, SqlUuid, BigInt, Bool, Bool)>(
-                    "SELECT user_id, number, place_id, last_end_ms, arrived_ms IS NOT NULL, times > 1 FROM line_admissions
-                     WHERE concert_id = $1 AND number > $2 AND ended_ms IS NULL ORDER BY number LIMIT $3",
+                    "SELECT a.user_id, a.number, a.place_id, a.last_end_ms, a.arrived_ms IS NOT NULL, a.times > 1
+                     FROM line_admissions a
+                     WHERE a.concert_id = $1 AND a.number > $2 AND a.ended_ms IS NULL
+                        -- Paid a moment ago, and the line's store was lost before that was written here.
+                        AND NOT EXISTS (
+                            SELECT 1 FROM reservations r JOIN shows s ON s.id = r.show_id
+                            WHERE r.user_id = a.user_id AND s.concert_id = $1 AND r.turn = a.number AND r.state = 'paid')
+                     ORDER BY a.number LIMIT $3",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<BigInt, _>(after)
@@ -380,15 +449,18 @@ impl LineJournal for Postgres {
     }
 
     async fn verdict(&self, concert: ConcertId, number: i64, return_ms: i64) -> Result<Verdict, StoreError> {
-        let may_return: Option<bool> = self
+        // 0 when the place is over, 1 when the fan had come back, else until when the fan may.
+        let may_return: Option<i64> = self
             .row(|| {
-                statement::<Bool>(
-                    "SELECT coalesce(outcome = 'returned' OR (outcome = 'lapsed' AND times < 2
-                        AND ended_ms + $3 > extract(epoch FROM now()) * 1000), false)
+                statement::<BigInt>(
+                    "SELECT CASE WHEN outcome = 'returned' THEN 1
+                        WHEN outcome = 'lapsed' AND times < 2 AND ended_ms + $3 > extract(epoch FROM now()) * 1000
+                            THEN ended_ms + $3
+                        ELSE 0 END
                      FROM line_admissions WHERE concert_id = $1 AND number = $2
                      UNION ALL
                      -- Left while waiting or called.
-                     (SELECT false FROM line_log
+                     (SELECT 0 FROM line_log
                       WHERE concert_id = $1 AND number = $2 AND kind IN ('departed', 'left', 'paid') LIMIT 1)
                      LIMIT 1",
                 )
@@ -399,8 +471,9 @@ impl LineJournal for Postgres {
             .await?;
         Ok(match may_return {
             None => Verdict::Missed,
-            Some(true) => Verdict::MayReturn,
-            Some(false) => Verdict::Over,
+            Some(0) => Verdict::Over,
+            Some(1) => Verdict::Returned,
+            Some(until_ms) => Verdict::Lapsed { until_ms },
         })
     }
 

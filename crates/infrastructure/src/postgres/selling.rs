@@ -5,7 +5,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use onsale_application::{
     error::StoreError,
     seat_maps::SeatView,
-    selling::{Hold, HoldRefusal, Holds, PayOutcome, Payment, PaymentOrder, Payments, Reservation},
+    selling::{Hold, HoldQueries, HoldRefusal, Holds, PayOutcome, Payment, PaymentOrder, Payments, Reservation},
     tickets::Ticket,
 };
 use onsale_domain::{
@@ -17,7 +17,7 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    PostgresTx,
+    Postgres, PostgresTx,
     pool::impossible,
     reservations::{ReservationRow, ReservationSql, reservations_from},
     statement::statement,
@@ -60,13 +60,28 @@ fn seat_ids(hold: &Hold<'_>) -> Vec<Uuid> {
     hold.choices.iter().map(|choice| choice.seat_id.0).collect()
 }
 
+/// The number of an advisory lock. Any will do as long as the same ids always get the same one; two that share one only make
+/// each other wait.
+fn number_of(ids: [Uuid; 2]) -> i64 {
+    let [(a, b), (c, d)] = ids.map(|id| id.as_u64_pair());
+    i64::from_ne_bytes((a ^ b.rotate_left(7) ^ c.rotate_left(1) ^ d.rotate_left(2)).to_ne_bytes())
+}
+
+/// The lock that holds at a show share, and that a move of the show has alone.
+pub(super) fn show_lock(show: ShowId) -> i64 {
+    number_of([Uuid::nil(), show.0])
+}
+
 impl Holds for PostgresTx {
-    async fn lock_fan(&mut self, user: UserId, show: ShowId) -> Result<(), StoreError> {
-        // Any number will do as long as the same fan and show always get the same one.
-        let (high, low) = (user.0.as_u64_pair(), show.0.as_u64_pair());
-        let number = i64::from_ne_bytes((high.0 ^ high.1 ^ low.0.rotate_left(1) ^ low.1.rotate_left(2)).to_ne_bytes());
-        let lock = statement::<Bool>("SELECT true FROM pg_advisory_xact_lock($1)").bind::<BigInt, _>(number);
-        self.rows::<Bool, bool>(lock).await.map(|_| ())
+    async fn claim_seats(&mut self, hold: &Hold<'_>) -> Result<Option<SeatId>, StoreError> {
+        let seats: Vec<i64> = hold.choices.iter().map(|choice| number_of([choice.seat_id.0, Uuid::nil()])).collect();
+        let claim = statement::<BigInt>(include_str!("sql/claim_seats.sql"))
+            .bind::<BigInt, _>(number_of([hold.user.0, hold.show.0]))
+            .bind::<BigInt, _>(show_lock(hold.show))
+            .bind::<Array<BigInt>, _>(seats);
+        let lost: Vec<i64> = self.rows(claim).await?;
+        let place = lost.first().and_then(|place| usize::try_from(place - 1).ok());
+        Ok(place.and_then(|place| hold.choices.get(place)).map(|choice| choice.seat_id))
     }
 
     async fn hold(&mut self, hold: &Hold<'_>) -> Result<Option<Reservation>, StoreError> {
@@ -77,17 +92,41 @@ impl Holds for PostgresTx {
             .bind::<SqlUuid, _>(hold.show.0)
             .bind::<Array<SqlUuid>, _>(seat_ids(hold))
             .bind::<Array<Integer>, _>(versions)
-            .bind::<SqlUuid, _>(hold.event_id);
+            .bind::<SqlUuid, _>(hold.event_id)
+            .bind::<BigInt, _>(hold.turn);
         let rows: Vec<ReservationRow> = self.rows(query).await?;
         Ok(reservations_from(rows)?.into_iter().next())
     }
 
-    async fn refusal(&mut self, hold: &Hold<'_>) -> Result<HoldRefusal, StoreError> {
-        let query = statement::<RefusalSql>(include_str!("sql/refusal.sql"))
+    async fn end_overdue_in_the_way(&mut self, hold: &Hold<'_>) -> Result<i64, StoreError> {
+        let query = statement::<BigInt>(include_str!("sql/end_overdue.sql"))
+            .bind::<BigInt, _>(100_i64)
+            .bind::<Bool, _>(true)
             .bind::<SqlUuid, _>(hold.user.0)
             .bind::<SqlUuid, _>(hold.show.0)
             .bind::<Array<SqlUuid>, _>(seat_ids(hold));
-        let rows: Vec<RefusalRow> = self.rows(query).await?;
+        Ok(self.rows::<BigInt, i64>(query).await?.into_iter().sum())
+    }
+
+    async fn release(&mut self, id: ReservationId, user: UserId, event_id: Uuid) -> Result<bool, StoreError> {
+        let query = statement::<BigInt>(include_str!("sql/release.sql"))
+            .bind::<SqlUuid, _>(id.0)
+            .bind::<SqlUuid, _>(user.0)
+            .bind::<SqlUuid, _>(event_id);
+        Ok(self.rows::<BigInt, i64>(query).await? == [1])
+    }
+}
+
+impl HoldQueries for Postgres {
+    async fn refusal(&self, hold: &Hold<'_>) -> Result<HoldRefusal, StoreError> {
+        let rows: Vec<RefusalRow> = self
+            .rows(|| {
+                statement::<RefusalSql>(include_str!("sql/refusal.sql"))
+                    .bind::<SqlUuid, _>(hold.user.0)
+                    .bind::<SqlUuid, _>(hold.show.0)
+                    .bind::<Array<SqlUuid>, _>(seat_ids(hold))
+            })
+            .await?;
         let mut refusal = HoldRefusal {
             sale_state: None,
             started: false,
@@ -118,24 +157,6 @@ impl Holds for PostgresTx {
         }
         Ok(refusal)
     }
-
-    async fn end_overdue_in_the_way(&mut self, hold: &Hold<'_>) -> Result<i64, StoreError> {
-        let query = statement::<BigInt>(include_str!("sql/end_overdue.sql"))
-            .bind::<BigInt, _>(100_i64)
-            .bind::<Bool, _>(true)
-            .bind::<SqlUuid, _>(hold.user.0)
-            .bind::<SqlUuid, _>(hold.show.0)
-            .bind::<Array<SqlUuid>, _>(seat_ids(hold));
-        Ok(self.rows::<BigInt, i64>(query).await?.into_iter().sum())
-    }
-
-    async fn release(&mut self, id: ReservationId, user: UserId, event_id: Uuid) -> Result<bool, StoreError> {
-        let query = statement::<BigInt>(include_str!("sql/release.sql"))
-            .bind::<SqlUuid, _>(id.0)
-            .bind::<SqlUuid, _>(user.0)
-            .bind::<SqlUuid, _>(event_id);
-        Ok(self.rows::<BigInt, i64>(query).await? == [1])
-    }
 }
 
 type PaySql = (
@@ -149,6 +170,7 @@ type PaySql = (
     Nullable<Text>,
     Nullable<Integer>,
     Nullable<Timestamptz>,
+    Nullable<BigInt>,
 );
 type PayRow = (
     Uuid,
@@ -161,6 +183,7 @@ type PayRow = (
     Option<String>,
     Option<i32>,
     Option<DateTime<Utc>>,
+    Option<i64>,
 );
 
 impl Payments for PostgresTx {
@@ -173,12 +196,12 @@ impl Payments for PostgresTx {
             .bind::<Array<SqlUuid>, _>(order.ticket_ids.clone())
             .bind::<SqlUuid, _>(order.event_id);
         let rows: Vec<PayRow> = self.rows(query).await?;
-        let Some((_, amount_minor, currency, balance, ..)) = rows.first().cloned() else {
+        let Some((_, amount_minor, currency, balance, .., turn)) = rows.first().cloned() else {
             return Ok(PayOutcome::NotHeld);
         };
         let Some(balance_minor) = balance else { return Ok(PayOutcome::InsufficientBalance) };
         let mut tickets = Vec::with_capacity(rows.len());
-        for (show_id, _, _, _, id, seat_id, section, row, number, issued_at) in rows {
+        for (show_id, _, _, _, id, seat_id, section, row, number, issued_at, _) in rows {
             let (Some(id), Some(seat_id), Some(section), Some(row), Some(number), Some(issued_at)) =
                 (id, seat_id, section, row, number, issued_at)
             else {
@@ -203,6 +226,7 @@ impl Payments for PostgresTx {
             currency,
             balance_minor,
             tickets,
+            turn,
         }))
     }
 }

@@ -6,8 +6,9 @@ use deadpool_redis::redis::{self, Value};
 use onsale_application::{
     error::StoreError,
     line::{
-        Admission, Call, Drawing, End, Event, Found, Joined, LineStats, LineStore, LiveAdmission, NewLife, News,
-        Promotion, QueueTicket, RawSnapshot, Restored, Snapshot, Tick, Ticked, Verdict,
+        Admission, Asked, Call, Drawing, Ended, Event, Found, HoldLeft, Intent, Joined, LineStats, LineStore,
+        LiveAdmission, NewLife, News, OddEntry, Promotion, QueueTicket, RawSnapshot, Restored, Slot, Snapshot, Swept,
+        Tick, Ticked, Verdict,
     },
 };
 use onsale_domain::{
@@ -49,12 +50,33 @@ macro_rules! scripts {
 }
 
 scripts! {
-    join place admit leave promote news open snapshot restore merge merge_drawn prune begin raise forget draw_next draw_place
+    join place admit leave sweep keep promote news open snapshot restore merge merge_drawn merge_held prune begin raise forget draw_next draw_place
 }
 
 /// The names of a line's keys, in the order in which the scripts take them.
-const LINE_KEYS: [&str; 14] =
-    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "lapsed", "gone", "left", "came", "pre", "log"];
+const LINE_KEYS: [&str; 15] =
+    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "kept", "lapsed", "gone", "left", "came", "pre", "log"];
+
+fn word_of(intent: Intent) -> &'static str {
+    match intent {
+        Intent::ShowsUp => "1",
+        Intent::Looks => "",
+    }
+}
+
+fn lossy(bytes: Result<&[u8], StoreError>) -> String {
+    bytes.map(|bytes| String::from_utf8_lossy(bytes).chars().take(200).collect()).unwrap_or_default()
+}
+
+fn event_of(entry: &Fields<'_>) -> Option<Event> {
+    let numbers = entry.text(3).ok()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some(Event {
+        at_ms: entry.number(0).ok()?,
+        counter: entry.number(1).ok()?,
+        kind: LogKind::parse(entry.text(2).ok()?)?,
+        numbers,
+    })
+}
 
 fn millis(secs: i32) -> i64 {
     i64::from(secs) * 1_000
@@ -89,18 +111,19 @@ fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
         next_at_ms: f.number(3)?,
         hold_until_ms: f.number(4)?,
         served: f.number(6)?,
-        passed: f.number(17)?,
+        passed: f.number(16)?,
         stats: LineStats {
             waiting: waiting + returning,
             returning,
-            active: f.number(9)? + f.number(10)?,
-            registered: f.number(11)?,
+            active: f.number(9)?,
+            registered: f.number(10)?,
             joined_total: f.number(5)?,
-            promoted_total: f.number(12)?,
-            expired_total: f.number(13)?,
-            lapsed_total: f.number(14)?,
-            returned_total: f.number(15)?,
-            left_total: f.number(16)?,
+            promoted_total: f.number(11)?,
+            expired_total: f.number(12)?,
+            lapsed_total: f.number(13)?,
+            returned_total: f.number(14)?,
+            left_total: f.number(15)?,
+            forfeited_total: f.number(18)?,
         },
         departures: Arc::default(),
         entries_seen: 0,
@@ -111,7 +134,7 @@ fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
     };
     let list = f.list(20)?;
     let entries = (0..list.0.len()).map(|index| list.text(index).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok(RawSnapshot { snapshot, before: f.number(18)?, entries })
+    Ok(RawSnapshot { snapshot, before: f.number(17)?, entries })
 }
 
 impl RedisLines {
@@ -127,6 +150,15 @@ impl RedisLines {
 
     async fn call(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<Value, StoreError> {
         self.redis.run_script(script, &self.keys(concert), &arguments.0).await
+    }
+
+    async fn end(&self, concert: ConcertId, arguments: Arguments) -> Result<Ended, StoreError> {
+        Ok(match self.count(&self.scripts.leave, concert, arguments).await? {
+            0 => Ended::Nothing,
+            1 => Ended::Place,
+            2 => Ended::PlaceAndAsks,
+            _ => Ended::Lost,
+        })
     }
 
     async fn count(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<i64, StoreError> {
@@ -160,11 +192,18 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn place(&self, concert: ConcertId, user: UserId, shown: Option<&QueueTicket>) -> Result<Found, StoreError> {
+    async fn place(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        shown: Option<&QueueTicket>,
+        intent: Intent,
+    ) -> Result<Found, StoreError> {
         let arguments = Arguments::default()
             .id(user.0)
             .optional_id(shown.map(|ticket| ticket.id))
-            .number(shown.map_or(0, |ticket| ticket.number));
+            .number(shown.map_or(0, |ticket| ticket.number))
+            .text(word_of(intent));
         let answer = self.call(&self.scripts.place, concert, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
@@ -175,12 +214,12 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn admit(&self, ticket: &QueueTicket) -> Result<Admission, StoreError> {
-        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(ticket.number);
+    async fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> Result<Admission, StoreError> {
+        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(ticket.number).number(lasts_ms);
         let answer = self.call(&self.scripts.admit, ticket.concert_id, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
-            1 => Ok(Admission::Admitted(instant(fields.number(1)?)?)),
+            1 => Ok(Admission::Admitted { ends_at: instant(fields.number(1)?)?, number: fields.number(2)? }),
             2 => Ok(Admission::Waiting),
             3 => Ok(Admission::Moved { life: fields.number(1)? }),
             0 => Ok(Admission::Nowhere { life: fields.number(1)? }),
@@ -188,13 +227,38 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn leave(&self, concert: ConcertId, user: UserId, end: End) -> Result<Option<bool>, StoreError> {
-        let word = match end {
-            End::Left => "left",
-            End::Paid => "paid",
-        };
-        let left = self.count(&self.scripts.leave, concert, Arguments::default().id(user.0).text(word)).await?;
-        Ok((left >= 0).then_some(left == 1))
+    async fn leave(&self, concert: ConcertId, user: UserId) -> Result<Ended, StoreError> {
+        self.end(concert, Arguments::default().id(user.0).text("left").text("")).await
+    }
+
+    async fn end_paid(&self, concert: ConcertId, user: UserId, turn: i64) -> Result<Ended, StoreError> {
+        self.end(concert, Arguments::default().id(user.0).text("paid").number(turn)).await
+    }
+
+    async fn sweep(&self, concert: ConcertId) -> Result<Swept, StoreError> {
+        let answer = self.call(&self.scripts.sweep, concert, Arguments::default()).await?;
+        let f = Fields::of(&answer)?;
+        if f.number(0)? != 1 {
+            return Ok(Swept::Lost);
+        }
+        let asked = |pair: Fields<'_>| Ok(Asked { user_id: UserId(pair.id(0)?), mark: pair.text(1)?.to_owned() });
+        Ok(Swept::Done {
+            expired: f.number(1)?,
+            lapsed: f.number(2)?,
+            more: f.number(3)? == 1,
+            asked: f.list(4)?.groups(0, 2).map(asked).collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    async fn keep(&self, concert: ConcertId, slots: &[Slot]) -> Result<i64, StoreError> {
+        let mut arguments = Arguments::default();
+        for slot in slots {
+            arguments = match slot {
+                Slot::Ask(fan) => arguments.id(fan.0).text("ask").text(""),
+                Slot::Answer(asked, left_ms) => arguments.id(asked.user_id.0).number(*left_ms).text(&asked.mark),
+            };
+        }
+        self.count(&self.scripts.keep, concert, arguments).await
     }
 
     async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
@@ -229,18 +293,16 @@ impl LineStore for RedisLines {
             1 => Ok(Ticked::Done(Promotion {
                 life: f.number(1)?,
                 due: f.number(2)? == 1,
-                expired: f.number(3)?,
-                lapsed: f.number(4)?,
-                more: f.number(5)? == 1,
-                waiting: f.number(6)?,
-                active: f.number(7)?,
-                limit: f.number(8)?,
-                now_ms: f.number(9)?,
-                given_out: f.number(10)?,
-                ceiling: f.number(11)?,
-                registered: f.number(12)?,
-                promoted_total: f.number(13)?,
-                holding: f.number(14)? == 1,
+                more: f.number(3)? == 1,
+                waiting: f.number(4)?,
+                active: f.number(5)?,
+                limit: f.number(6)?,
+                now_ms: f.number(7)?,
+                given_out: f.number(8)?,
+                ceiling: f.number(9)?,
+                registered: f.number(10)?,
+                promoted_total: f.number(11)?,
+                holding: f.number(12)? == 1,
             })),
             -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
             -6 => Ok(Ticked::OpensDraw { life: f.number(1)?, block: (f.number(2)?, f.number(3)?) }),
@@ -256,15 +318,18 @@ impl LineStore for RedisLines {
         if f.number(0)? != 1 {
             return Ok(None);
         }
-        let event = |e: Fields<'_>| {
-            let numbers = e.text(3)?.split(',').map(str::parse).collect::<Result<_, _>>();
-            Ok(Event {
-                at_ms: e.number(0)?,
-                counter: e.number(1)?,
-                kind: LogKind::parse(e.text(2)?).ok_or_else(|| odd("an unknown event"))?,
-                numbers: numbers.map_err(|_| odd("an event of no number"))?,
-            })
-        };
+        let (mut events, mut odd_entries) = (vec![], vec![]);
+        for entry in f.list(7)?.groups(0, 4) {
+            // One entry that cannot be read must not stop the line: it is set aside.
+            match event_of(&entry) {
+                Some(event) => events.push(event),
+                None => odd_entries.push(OddEntry {
+                    at_ms: entry.number(0)?,
+                    counter: entry.number(1)?,
+                    text: format!("{} {}", lossy(entry.bytes(2)), lossy(entry.bytes(3))),
+                }),
+            }
+        }
         let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)?, id: c.id(2)? });
         Ok(Some(News {
             life: f.number(1)?,
@@ -272,7 +337,8 @@ impl LineStore for RedisLines {
             active: f.number(3)?,
             limit: f.number(4)?,
             newest: (f.number(5)?, f.number(6)?),
-            events: f.list(7)?.groups(0, 4).map(event).collect::<Result<_, StoreError>>()?,
+            events,
+            odd_entries,
             calls: f.list(8)?.groups(0, 3).map(call).collect::<Result<_, StoreError>>()?,
         }))
     }
@@ -297,6 +363,7 @@ impl LineStore for RedisLines {
         ticket: &QueueTicket,
         verdict: Option<Verdict>,
         key: Option<BallotKey>,
+        intent: Intent,
     ) -> Result<Restored, StoreError> {
         let arguments = Arguments::default()
             .id(ticket.user_id.0)
@@ -304,10 +371,11 @@ impl LineStore for RedisLines {
             .id(ticket.id)
             .text(match verdict {
                 Some(Verdict::Missed) => "missed",
-                Some(Verdict::MayReturn) => "returned",
+                Some(Verdict::Returned | Verdict::Lapsed { .. }) => "returned",
                 Some(Verdict::Over) | None => "",
             })
-            .key(key);
+            .key(key)
+            .text(word_of(intent));
         let answer = self.call(&self.scripts.restore, ticket.concert_id, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
@@ -369,6 +437,20 @@ impl LineStore for RedisLines {
             arguments = arguments.id(fan.0).number(*number).id(*ballot);
         }
         self.count(&self.scripts.merge_drawn, concert, arguments).await.map(|_| ())
+    }
+
+    async fn merge_held(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        first: bool,
+        held: &[HoldLeft],
+    ) -> Result<(), StoreError> {
+        let mut arguments = Arguments::default().number(life).number(i32::from(first));
+        for hold in held {
+            arguments = arguments.id(hold.user_id.0).number(hold.left_ms);
+        }
+        self.count(&self.scripts.merge_held, concert, arguments).await.map(|_| ())
     }
 
     async fn registered(&self, concert: ConcertId) -> Result<i64, StoreError> {

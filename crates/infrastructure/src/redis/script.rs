@@ -122,6 +122,7 @@ impl<'a> Fields<'a> {
             "c" => Whereabouts::Called,
             "b" => Whereabouts::Back { ahead: self.number(5)? },
             "p" => Whereabouts::PreQueue,
+            "l" => Whereabouts::Lapsed { until: instant(self.number(5)?)? },
             _ => return Err(odd("an unknown place")),
         };
         Ok(Held { ticket, at })

@@ -175,19 +175,23 @@ async fn never_again_trap_1_a_request_cut_off_leaves_no_transaction_and_no_lock(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_is_dropped_in_the_middle_gives_its_locks_back() {
-    use onsale_application::{selling::Holds, transaction::UnitOfWork};
-    use onsale_domain::ids::{ShowId, UserId};
+    use onsale_application::{
+        selling::{Hold, Holds},
+        transaction::UnitOfWork,
+    };
+    use onsale_domain::ids::{ReservationId, ShowId, UserId};
     let world = World::new().await;
     let app = world.app().await;
-    let (user, show) = (UserId(uuid::Uuid::new_v4()), ShowId(uuid::Uuid::new_v4()));
+    let id = uuid::Uuid::new_v4();
+    let hold = Hold { id: ReservationId(id), user: UserId(id), show: ShowId(id), choices: &[], turn: 1, event_id: id };
     let mut first = app.instance.postgres.begin().await.unwrap();
-    first.lock_fan(user, show).await.unwrap();
+    first.claim_seats(&hold).await.unwrap();
     drop(first);
     let mut second = app.instance.postgres.begin().await.unwrap();
-    second.lock_fan(user, show).await.unwrap();
+    second.claim_seats(&hold).await.unwrap();
     // Dropped while a statement runs: a third waits for the lock and is cancelled.
     let mut third = app.instance.postgres.begin().await.unwrap();
-    let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), third.lock_fan(user, show)).await;
+    let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), third.claim_seats(&hold)).await;
     assert!(waiting.is_err());
     drop(third);
     drop(second);
@@ -195,7 +199,7 @@ async fn a_transaction_that_is_dropped_in_the_middle_gives_its_locks_back() {
     let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
     while sql.number(open).await > 0 {}
     let mut fourth = app.instance.postgres.begin().await.unwrap();
-    fourth.lock_fan(user, show).await.unwrap();
+    fourth.claim_seats(&hold).await.unwrap();
     drop(fourth);
     app.stop().await;
     world.close().await;

@@ -8,20 +8,20 @@ use serde_json::Value;
 use crate::lane::{Lane, policy};
 
 /// Reads a stream event by event.
-struct Events {
-    response: reqwest::Response,
+pub(crate) struct Events {
+    pub(crate) response: reqwest::Response,
     buffer: String,
 }
 
 #[derive(Debug, Clone)]
-struct Event {
-    id: String,
-    name: String,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 impl Events {
-    async fn open(app: &App, fan: &Client, concert: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn open(app: &App, fan: &Client, concert: &str, last: Option<&str>) -> Self {
         let url = format!("{}/api/v1/concerts/{concert}/queue/tokens/me/events", app.base);
         let mut request = reqwest::Client::new()
             .get(url)
@@ -36,7 +36,7 @@ impl Events {
     }
 
     /// The next block that is not only a comment, or `None` at the end.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.buffer.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());

@@ -3,7 +3,7 @@
 use deadpool_redis::redis;
 use onsale_application::{
     catalogue::Concert,
-    line::{End, Found, Held, Joined, LineStats, LineStore, Tended},
+    line::{Ended, Found, Held, Intent, Joined, LineStats, LineStore, Tended},
 };
 use onsale_domain::ids::{ConcertId, UserId};
 use onsale_test_support::{App, Sale, World};
@@ -64,6 +64,24 @@ impl<'a> Lane<'a> {
         let _: () = redis::cmd("HSET").arg(key).arg(field).arg(value).query_async(&mut self.redis).await.unwrap();
     }
 
+    /// So many seconds pass for turns, calls, lapses and holds: the test moves what the stores have, not the clock.
+    pub(crate) async fn pass_secs(&mut self, world: &World, secs: i64) {
+        for name in ["act", "last", "lapsed", "kept"] {
+            let key = key(self.app, self.concert.id, name);
+            let fans: Vec<Vec<u8>> =
+                redis::cmd("ZRANGEBYSCORE").arg(&key).arg("0").arg("+inf").query_async(&mut self.redis).await.unwrap();
+            for fan in fans {
+                let command = redis::cmd("ZINCRBY").arg(&key).arg(-secs * 1_000).arg(fan).to_owned();
+                let _: String = command.query_async(&mut self.redis).await.unwrap();
+            }
+        }
+        let past = format!(
+            "UPDATE reservations SET expires_at = expires_at - interval '{secs} s' WHERE state = 'held';
+             UPDATE seats SET held_until = held_until - interval '{secs} s' WHERE state = 'held'"
+        );
+        world.sql().await.run(&past).await.unwrap();
+    }
+
     /// Calls fans beyond the batch, within the limit; answers how many became active.
     pub(crate) async fn admit(&self, count: i64) -> i64 {
         self.app.instance.keeper.tend(&self.concert, count).await.unwrap().promoted
@@ -76,13 +94,15 @@ impl<'a> Lane<'a> {
     }
 
     pub(crate) async fn place(&self, user: UserId) -> Held {
-        let found = self.app.instance.lines.place(self.concert.id, user, None).await.unwrap();
+        let found = self.app.instance.lines.place(self.concert.id, user, None, Intent::ShowsUp).await.unwrap();
         let Found::Here(held) = found else { panic!("{found:?}") };
         held
     }
 
     pub(crate) async fn leave(&self, user: UserId) -> bool {
-        self.app.instance.lines.leave(self.concert.id, user, End::Left).await.unwrap().unwrap()
+        let ended = self.app.instance.lines.leave(self.concert.id, user).await.unwrap();
+        assert_ne!(ended, Ended::Lost);
+        ended != Ended::Nothing
     }
 
     /// Time passes: the next promotion is due.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use deadpool_redis::redis;
-use onsale_application::line::{End, Joined, LineStore, Whereabouts};
+use onsale_application::line::{Found, Intent, Joined, LineStore, Whereabouts};
 use onsale_domain::{concert::SaleState, ids::UserId};
 use onsale_test_support::World;
 use serde_json::json;
@@ -287,7 +287,11 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
                     let first: Vec<Vec<u8>> =
                         redis::cmd("ZRANGE").arg(&act).arg(0).arg(20).query_async(&mut redis).await.unwrap();
                     for user in first {
-                        lines.leave(concert.id, UserId(Uuid::from_slice(&user).unwrap()), End::Paid).await.unwrap();
+                        let user = UserId(Uuid::from_slice(&user).unwrap());
+                        let found = lines.place(concert.id, user, None, Intent::Looks).await.unwrap();
+                        if let Found::Here(held) = found {
+                            lines.end_paid(concert.id, user, held.ticket.number).await.unwrap();
+                        }
                     }
                 }
                 highest

@@ -36,6 +36,7 @@ mod recovery;
 mod selling;
 mod steering;
 mod stores_away;
+mod stories;
 mod tickets;
 
 /// Runs the tasks at once, each on its own, and returns what they answered.

@@ -14,20 +14,23 @@ use std::{
 use deadpool_redis::redis;
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    line::{Gate, GateRefusal, LineError, PlaceState},
+    idempotency::{Idempotent, StoredAnswer},
+    line::{Gate, GateRefusal, LineError, PlaceState, Purpose},
+    seat_maps::SeatMapStore,
+    selling::{Payment, Reservation, ReserveError},
 };
 use onsale_domain::{
     concert::SaleState,
-    ids::UserId,
+    ids::{ReservationId, ShowId, UserId},
     queue::{QueuePolicy, check_log},
+    seat::{SeatBlock, SeatChoice, SeatState, seats_from},
 };
 use onsale_server::wiring::Instance;
-use onsale_test_support::World;
+use onsale_test_support::{Sql, World};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner},
 };
-use uuid::Uuid;
 
 const FANS: usize = 9;
 
@@ -40,7 +43,13 @@ enum Step {
     /// Passes the gate.
     Use(usize),
     Leave(usize),
+    /// Holds a seat.
+    Hold(usize),
+    /// Pays what the fan holds.
     Pay(usize),
+    Release(usize),
+    /// The time of a hold is over.
+    AgeHold(usize),
     /// A tick; the interval is over or not.
     Tick(bool),
     Admit(i64),
@@ -68,7 +77,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => fan.clone().prop_map(Step::Look),
         4 => fan.clone().prop_map(Step::Use),
         1 => fan.clone().prop_map(Step::Leave),
-        1 => fan.clone().prop_map(Step::Pay),
+        3 => fan.clone().prop_map(Step::Hold),
+        2 => fan.clone().prop_map(Step::Pay),
+        1 => fan.clone().prop_map(Step::Release),
+        1 => fan.clone().prop_map(Step::AgeHold),
         4 => any::<bool>().prop_map(Step::Tick),
         1 => (1_i64..4).prop_map(Step::Admit),
         3 => fan.prop_map(Step::Age),
@@ -95,10 +107,28 @@ struct Place {
     came: bool,
 }
 
+/// A live hold, and the number of the turn in which it was made.
+#[derive(Debug, Clone)]
+struct Held {
+    reservation: ReservationId,
+    turn: i64,
+}
+
+/// What is left of a turn that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    /// The next sweep asks the database whether a hold keeps it.
+    Asked,
+    /// A hold keeps it.
+    Kept,
+}
+
 /// What the line should be.
 #[derive(Debug, Clone)]
 struct Model {
     places: BTreeMap<usize, Place>,
+    holds: BTreeMap<usize, Held>,
+    slots: BTreeMap<usize, Slot>,
     highest: i64,
     limit: usize,
     batch: usize,
@@ -110,27 +140,39 @@ struct Model {
 impl Model {
     fn active(&self) -> usize {
         let live = |place: &&Place| matches!(place.at, At::Active { aged: false, .. });
-        self.places.values().filter(live).count()
+        self.places.values().filter(live).count() + self.slots.len()
+    }
+
+    /// The turn is over; its slot is not free before the next sweep.
+    fn end_turn(&mut self, fan: usize) {
+        self.slots.insert(fan, Slot::Asked);
     }
 
     fn lapse(&mut self, fan: usize) {
         self.owed += 1;
+        self.end_turn(fan);
         match self.places.get_mut(&fan) {
             Some(place) if !place.came => place.at = At::Lapsed { aged: false },
             _ => drop(self.places.remove(&fan)),
         }
     }
 
-    /// The fan shows up. Answers where the fan is then.
-    fn arrive(&mut self, fan: usize) -> Option<Place> {
+    /// Where the fan is. Whoever looks finds a turn lapsed whose claim window is over.
+    fn look(&mut self, fan: usize) -> Option<Place> {
         if let At::Active { used: false, aged: true } = self.places.get(&fan)?.at {
             self.lapse(fan);
         }
+        let place = self.places.get(&fan)?;
+        let over = matches!(place.at, At::Active { used: true, aged: true } | At::Lapsed { aged: true });
+        (!over).then_some(*place)
+    }
+
+    /// The fan shows up. Answers where the fan is then.
+    fn arrive(&mut self, fan: usize) -> Option<Place> {
+        self.look(fan)?;
         let place = self.places.get_mut(&fan)?;
-        match place.at {
-            At::Active { used: true, aged: true } | At::Lapsed { aged: true } => return None,
-            At::Lapsed { aged: false } => (place.at, place.came) = (At::Back, true),
-            _ => {}
+        if place.at == (At::Lapsed { aged: false }) {
+            (place.at, place.came) = (At::Back, true);
         }
         Some(*place)
     }
@@ -142,16 +184,28 @@ impl Model {
         fans.into_iter().map(|(fan, _)| *fan).collect()
     }
 
-    fn tick(&mut self, due: bool, admit: usize) {
+    /// Ends what is over, and frees slots that no hold keeps.
+    fn sweep(&mut self) {
         for fan in 0..FANS {
             match self.places.get(&fan).map(|place| place.at) {
-                Some(At::Active { used: true, aged: true } | At::Lapsed { aged: true }) => {
+                Some(At::Active { used: true, aged: true }) => {
                     self.places.remove(&fan);
+                    self.end_turn(fan);
                 }
+                Some(At::Lapsed { aged: true }) => drop(self.places.remove(&fan)),
                 Some(At::Active { used: false, aged: true }) => self.lapse(fan),
                 _ => {}
             }
         }
+        let holds = &self.holds;
+        self.slots.retain(|fan, slot| {
+            *slot = Slot::Kept;
+            holds.contains_key(fan)
+        });
+    }
+
+    fn tick(&mut self, due: bool, admit: usize) {
+        self.sweep();
         let line = [self.queue(At::Back), self.queue(At::Waiting)].concat();
         let mut quota = admit;
         if !self.paused {
@@ -170,11 +224,13 @@ impl Model {
     fn activate(&mut self, fan: usize) {
         if let Some(place) = self.places.get_mut(&fan) {
             place.at = At::Active { used: false, aged: false };
+            self.slots.remove(&fan);
         }
     }
 
     fn join(&mut self, fan: usize, number: i64) {
-        let slots = self.places.values().filter(|place| matches!(place.at, At::Active { .. })).count();
+        let turns = self.places.values().filter(|place| matches!(place.at, At::Active { .. })).count();
+        let slots = turns + self.slots.len();
         let empty = self.queue(At::Waiting).is_empty() && self.queue(At::Back).is_empty();
         let at = if self.idle && !self.paused && empty && slots < self.limit {
             At::Active { used: false, aged: false }
@@ -182,6 +238,9 @@ impl Model {
             At::Waiting
         };
         self.highest = number;
+        if at != At::Waiting {
+            self.slots.remove(&fan);
+        }
         self.places.insert(fan, Place { number, at, came: false });
     }
 
@@ -197,12 +256,14 @@ struct History<'a> {
     instance: &'a Instance,
     redis: redis::aio::MultiplexedConnection,
     concert: Concert,
+    show: ShowId,
     fans: Vec<UserId>,
     tokens: Vec<Option<String>>,
     model: Model,
     /// The keys of the line as they were some time ago.
     copy: Vec<(String, Vec<u8>)>,
     operator: UserId,
+    sql: Sql,
 }
 
 type Step_ = Result<(), TestCaseError>;
@@ -212,7 +273,14 @@ fn fail(what: impl Into<String>) -> TestCaseError {
 }
 
 impl<'a> History<'a> {
-    async fn new(instance: &'a Instance, redis_url: &str, operator: UserId, idle: bool) -> History<'a> {
+    async fn new(
+        instance: &'a Instance,
+        redis_url: &str,
+        sql: Sql,
+        operator: UserId,
+        fans: Vec<UserId>,
+        idle: bool,
+    ) -> History<'a> {
         let policy = QueuePolicy {
             interval_secs: 3600,
             batch: 2,
@@ -223,13 +291,26 @@ impl<'a> History<'a> {
         };
         let catalogue = &instance.api.facades.catalogue;
         let concert = catalogue.create_concert(operator, "Model", "", policy).await.unwrap();
+        let starts_at = "2100-01-01T10:00:00Z".parse().unwrap();
+        let show = catalogue.create_show(concert.id, "Hall", starts_at, 3600, 20).await.unwrap().id;
+        let block = SeatBlock { section: "A".to_owned(), rows: 1, seats_per_row: 40, price_minor: 0 };
+        catalogue.add_seats(show, seats_from(&[block], vec![]).unwrap()).await.unwrap();
         let on_sale = ConcertChanges { sale_state: Some(SaleState::OnSale), ..ConcertChanges::default() };
         let concert = catalogue.edit_concert(operator, concert.id, None, on_sale).await.unwrap();
         let redis = redis::Client::open(redis_url).unwrap().get_multiplexed_async_connection().await.unwrap();
-        let model = Model { places: BTreeMap::new(), highest: 0, limit: 3, batch: 2, idle, paused: false, owed: 0 };
-        let fans = (0..FANS).map(|_| UserId(Uuid::new_v4())).collect();
+        let model = Model {
+            places: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            highest: 0,
+            limit: 3,
+            batch: 2,
+            idle,
+            paused: false,
+            owed: 0,
+        };
         let mut history =
-            Self { instance, redis, concert, fans, tokens: vec![None; FANS], model, copy: vec![], operator };
+            Self { instance, redis, concert, show, fans, tokens: vec![None; FANS], model, copy: vec![], operator, sql };
         history.tick(false, 0).await;
         history.take_copy().await;
         history
@@ -258,6 +339,47 @@ impl<'a> History<'a> {
         self.instance.keeper.tend(&self.concert, admit).await.unwrap();
     }
 
+    /// The fan's time in one of the sorted sets is over.
+    async fn age(&mut self, name: &str, fan: usize) {
+        let (key, fan) = (self.key(name), self.fans[fan].0.as_bytes().to_vec());
+        let (secs, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
+        let now = secs * 1_000 + micros / 1_000;
+        let _: () = redis::cmd("ZADD").arg(key).arg("XX").arg(now).arg(fan).query_async(&mut self.redis).await.unwrap();
+    }
+
+    async fn hold(&mut self, fan: usize) -> Step_ {
+        let Some(token) = self.tokens[fan].clone() else { return Ok(()) };
+        let map = self.instance.postgres.load_seat_map(self.show).await.unwrap().unwrap();
+        let Some(free) = map.seats.iter().find(|seat| seat.state == SeatState::Available) else { return Ok(()) };
+        let choices = vec![SeatChoice { seat_id: free.id, version: free.version }];
+        let made = Arc::new(std::sync::Mutex::new(None));
+        let render = {
+            let made = Arc::clone(&made);
+            Box::new(move |reservation: &Reservation| {
+                *made.lock().unwrap() = Some(reservation.id);
+                StoredAnswer { status: 201, location: None, body: String::new() }
+            })
+        };
+        let expected = self.model.arrive(fan);
+        let selling = &self.instance.api.facades.selling;
+        let idempotent = Idempotent { key: None, render };
+        let reserved = selling.reserve(self.show, self.fans[fan], Some(token), choices, idempotent).await;
+        let holds = self.model.holds.contains_key(&fan);
+        match (reserved, expected) {
+            (Ok(_), Some(Place { number, at: At::Active { .. }, .. })) if !holds => {
+                let reservation = made.lock().unwrap().unwrap();
+                self.model.holds.insert(fan, Held { reservation, turn: number });
+            }
+            (Err(ReserveError::ReservationExists(_)), Some(Place { at: At::Active { .. }, .. })) if holds => {}
+            (Err(ReserveError::Gate(GateRefusal::Waiting)), Some(Place { at: At::Waiting | At::Back, .. }))
+            | (Err(ReserveError::Gate(GateRefusal::Expired)), None) => return Ok(()),
+            (found, expected) => return Err(fail(format!("{expected:?}, holds: {holds}, reserves: {found:?}"))),
+        }
+        // Reserving is using the turn.
+        self.model.places.entry(fan).and_modify(|place| place.at = At::Active { used: true, aged: false });
+        Ok(())
+    }
+
     async fn edit(&mut self, changes: ConcertChanges) {
         let catalogue = &self.instance.api.facades.catalogue;
         self.concert = catalogue.edit_concert(self.operator, self.concert.id, None, changes).await.unwrap();
@@ -278,6 +400,11 @@ impl<'a> History<'a> {
         match step {
             Step::Join(fan, shows) => {
                 let known = self.model.arrive(fan);
+                if known.is_none()
+                    && self.model.places.remove(&fan).is_some_and(|place| matches!(place.at, At::Active { .. }))
+                {
+                    self.model.end_turn(fan);
+                }
                 let shown = self.tokens[fan].clone().filter(|_| shows);
                 let (new, view) =
                     line.join(id, self.fans[fan], shown.as_deref()).await.map_err(|error| fail(error.to_string()))?;
@@ -288,7 +415,6 @@ impl<'a> History<'a> {
                     if view.number <= self.model.highest {
                         return Err(fail(format!("number {} after {}", view.number, self.model.highest)));
                     }
-                    self.model.places.remove(&fan);
                     self.model.join(fan, view.number);
                 }
                 self.tokens[fan] = view.token;
@@ -297,7 +423,7 @@ impl<'a> History<'a> {
                 if self.tokens[fan].is_none() {
                     return Ok(());
                 }
-                let expected = self.model.arrive(fan);
+                let expected = self.model.look(fan);
                 match (self.look(fan).await, expected) {
                     (Err(LineError::NotInLine), None) | (Ok(_), Some(_)) => {}
                     (found, expected) => return Err(fail(format!("{expected:?} is {found:?}"))),
@@ -306,9 +432,9 @@ impl<'a> History<'a> {
             Step::Use(fan) => {
                 let Some(token) = self.tokens[fan].clone() else { return Ok(()) };
                 let expected = self.model.arrive(fan).map(|place| place.at);
-                let passed = self.instance.gate.pass(id, self.fans[fan], Some(&token)).await;
+                let passed = self.instance.gate.pass(id, self.fans[fan], Some(&token), Purpose::See).await;
                 match (passed, expected) {
-                    (Ok(()), Some(At::Active { .. })) => {
+                    (Ok(_), Some(At::Active { .. })) => {
                         self.model.places.entry(fan).and_modify(|place| {
                             place.at = At::Active { used: true, aged: false };
                         });
@@ -319,25 +445,61 @@ impl<'a> History<'a> {
             }
             Step::Leave(fan) => {
                 // Who leaves does not show up, so a lapsed turn stays lapsed until it is over.
-                let live = self.model.places.get(&fan).is_some_and(|place| match place.at {
-                    At::Active { used: true, aged: true } | At::Lapsed { aged: true } => false,
-                    At::Active { used: false, aged: true } => !place.came,
-                    _ => true,
-                });
-                if matches!(self.model.places.get(&fan), Some(Place { at: At::Active { used: false, aged: true }, .. }))
-                {
-                    self.model.owed += 1;
-                }
+                let before = self.model.places.get(&fan).map(|place| place.at);
+                let live = self.model.look(fan);
                 match (line.leave(id, self.fans[fan], None).await, live) {
-                    (Ok(()), true) | (Err(LineError::NotInLine), false) => {}
-                    (found, live) => return Err(fail(format!("left: {live}, {found:?}"))),
+                    (Ok(()), Some(_)) | (Err(LineError::NotInLine), None) => {}
+                    (found, live) => return Err(fail(format!("left: {live:?}, {found:?}"))),
                 }
                 self.model.places.remove(&fan);
+                match (before, live) {
+                    (_, Some(Place { at: At::Active { .. }, .. })) => {
+                        self.model.end_turn(fan);
+                        self.model.sweep();
+                    }
+                    (Some(At::Active { .. }), None) => self.model.end_turn(fan),
+                    _ => {}
+                }
             }
+            Step::Hold(fan) => self.hold(fan).await?,
             Step::Pay(fan) => {
-                if let Some(Place { at: At::Active { aged: false, .. }, .. }) = self.model.places.get(&fan) {
-                    self.instance.gate.finish(id, self.fans[fan]).await.unwrap();
+                // Whoever has a live hold can pay, whatever became of the turn, the line and the sale.
+                let Some(held) = self.model.holds.remove(&fan) else { return Ok(()) };
+                let render = Box::new(|_: &Payment| StoredAnswer { status: 201, location: None, body: String::new() });
+                let selling = &self.instance.api.facades.selling;
+                let paid = selling.pay(held.reservation, self.fans[fan], Idempotent { key: None, render }).await;
+                paid.map_err(|error| fail(format!("a live hold is not paid: {error}")))?;
+                let place = self.model.places.get(&fan);
+                if place.is_some_and(|place| place.number == held.turn && matches!(place.at, At::Active { .. })) {
+                    let over = self.model.look(fan).is_none();
                     self.model.places.remove(&fan);
+                    self.model.end_turn(fan);
+                    if !over {
+                        self.model.sweep();
+                    }
+                } else if self.model.slots.contains_key(&fan) {
+                    self.model.sweep();
+                }
+            }
+            Step::Release(fan) => {
+                let Some(held) = self.model.holds.remove(&fan) else { return Ok(()) };
+                let released = self.instance.api.facades.selling.release(held.reservation, self.fans[fan]).await;
+                released.map_err(|error| fail(format!("a live hold is not released: {error}")))?;
+                if !matches!(self.model.places.get(&fan), Some(Place { at: At::Active { .. }, .. })) {
+                    self.model.sweep();
+                }
+            }
+            Step::AgeHold(fan) => {
+                let Some(held) = self.model.holds.remove(&fan) else { return Ok(()) };
+                let over = format!(
+                    "UPDATE reservations SET expires_at = clock_timestamp() WHERE id = '{0}';
+                     UPDATE seats SET held_until = clock_timestamp() WHERE reservation_id = '{0}'",
+                    held.reservation
+                );
+                self.sql.run(&over).await.unwrap();
+                if self.model.slots.get(&fan) == Some(&Slot::Kept) {
+                    self.model.slots.remove(&fan);
+                    self.age("kept", fan).await;
                 }
             }
             Step::Tick(due) => {
@@ -361,11 +523,7 @@ impl<'a> History<'a> {
                     }
                     _ => return Ok(()),
                 };
-                let (key, fan) = (self.key(key), self.fans[fan].0.as_bytes().to_vec());
-                let (secs, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut self.redis).await.unwrap();
-                let now = secs * 1_000 + micros / 1_000;
-                let _: () =
-                    redis::cmd("ZADD").arg(key).arg("XX").arg(now).arg(fan).query_async(&mut self.redis).await.unwrap();
+                self.age(key, fan).await;
             }
             Step::Limit(limit) => {
                 let policy = QueuePolicy { active_limit: limit, ..self.concert.policy };
@@ -407,13 +565,18 @@ impl<'a> History<'a> {
         }
         // The order in which they show up does not matter; here the last comes first.
         for fan in (0..FANS).rev() {
-            let expected = self.model.arrive(fan);
-            if self.tokens[fan].is_none() {
-                continue;
-            }
-            match (self.look(fan).await, expected) {
-                (Err(LineError::NotInLine), None) | (Ok(_), Some(_)) => {}
-                (found, expected) => return Err(fail(format!("after {loss:?} fan {fan}, {expected:?}, is {found:?}"))),
+            let Some(token) = self.tokens[fan].clone() else { continue };
+            let line = Arc::clone(&self.instance.api.facades.line);
+            match self.model.arrive(fan) {
+                // Who has a place shows up with the token, and has it.
+                Some(expected) => match line.join(self.concert.id, self.fans[fan], Some(&token)).await {
+                    Ok((false, view)) => self.tokens[fan] = view.token,
+                    found => return Err(fail(format!("after {loss:?} fan {fan}, {expected:?}, is {found:?}"))),
+                },
+                None => match self.look(fan).await {
+                    Err(LineError::NotInLine) => {}
+                    found => return Err(fail(format!("after {loss:?} fan {fan} is {found:?}"))),
+                },
             }
         }
         self.instance.keeper.revive(&self.concert).await.unwrap();
@@ -437,8 +600,12 @@ impl<'a> History<'a> {
             let Some(place) = self.model.places.get(&fan).copied() else { continue };
             let expected = match place.at {
                 At::Waiting | At::Back => PlaceState::Waiting { position: self.model.position(fan).unwrap() },
-                // Looking would bring the fan back, which is a step of its own.
-                At::Lapsed { .. } | At::Active { aged: true, .. } => continue,
+                At::Lapsed { aged: false } => match self.look(fan).await {
+                    // Looking does not bring the fan back.
+                    Ok(PlaceState::Lapsed { .. }) => continue,
+                    found => return Err(fail(format!("the turn of fan {fan} lapsed, and is {found:?}"))),
+                },
+                At::Lapsed { aged: true } | At::Active { aged: true, .. } => continue,
                 At::Active { .. } => match self.look(fan).await {
                     Ok(PlaceState::Active { .. }) => continue,
                     found => return Err(fail(format!("fan {fan} is active, and is {found:?}"))),
@@ -489,6 +656,8 @@ fn thousands_of_random_histories_end_where_the_model_says() {
         for thread in 0..THREADS {
             let (world, app, runtime, run, stepped, lost) = (&world, &app, &runtime, &run, &stepped, &lost);
             scope.spawn(move || {
+                let fans = runtime.block_on(app.fans(FANS, 0));
+                let fans: Vec<UserId> = fans.iter().map(|fan| UserId(fan.user_id.parse().unwrap())).collect();
                 let config = Config {
                     cases: histories / THREADS as u32,
                     failure_persistence: None,
@@ -501,7 +670,10 @@ fn thousands_of_random_histories_end_where_the_model_says() {
                 let mut runner = TestRunner::new_with_rng(config, rng);
                 let outcome = runner.run(&(steps(), any::<bool>()), |(steps, idle)| {
                     runtime.block_on(async {
-                        let mut history = History::new(&app.instance, &world.redis_url, operator, idle).await;
+                        let sql = world.sql().await;
+                        let fans = fans.clone();
+                        let mut history =
+                            History::new(&app.instance, &world.redis_url, sql, operator, fans, idle).await;
                         for (index, step) in steps.iter().enumerate() {
                             let mut result = history.step(*step).await;
                             if result.is_ok() {

@@ -26,8 +26,14 @@ async fn a_turn_that_nobody_uses_goes_to_the_next_and_its_fan_comes_back_to_the_
     let tended = lane.tick().await;
     assert_eq!((tended.lapsed, tended.promoted), (1, 1), "made up for at once, without waiting for the interval");
     assert_eq!(fans[1].get(&me).await.expect(200).json["state"], "active");
-    // Back within the time: at the head, with the number of before.
-    let back = fans[0].get(&me).await.expect(200);
+    // Asking is looking: it tells what happened and until when to come back, as often as one likes.
+    for _ in 0..2 {
+        let told = fans[0].get(&me).await.expect(200);
+        assert_eq!((told.json["state"].as_str(), told.json["position"].as_i64()), (Some("lapsed"), None));
+        assert!(told.json["expires_at"].is_string());
+    }
+    // Joining within the time is coming back: at the head, with the number of before.
+    let back = fans[0].post_empty(&format!("concerts/{}/queue/tokens", sale.concert)).await.expect(200);
     assert_eq!((back.json["state"].as_str(), back.json["position"].as_i64()), (Some("waiting"), Some(1)));
     assert_eq!(back.json["number"], 1);
     assert_eq!(fans[2].get(&me).await.expect(200).json["returning"], 1);

@@ -1,5 +1,5 @@
 -- Holds all seats for one fan, or does nothing.
--- $1 reservation id  $2 user id  $3 show id  $4 seat ids  $5 versions  $6 event id
+-- $1 reservation id  $2 user id  $3 show id  $4 seat ids  $5 versions  $6 event id  $7 number of the fan's turn
 -- One row per held seat, none when nothing was held.
 WITH sale AS (
     SELECT s.id, s.concert_id, s.hold_secs, s.seats_per_fan, s.currency
@@ -20,8 +20,8 @@ WITH sale AS (
 ), total AS (
     SELECT count(*) AS seats, coalesce(sum(price_minor), 0)::bigint AS minor FROM free
 ), reservation AS (
-    INSERT INTO reservations (id, user_id, show_id, total_minor, currency, expires_at)
-    SELECT $1, $2, $3, total.minor, sale.currency, clock_timestamp() + make_interval(secs => sale.hold_secs)
+    INSERT INTO reservations (id, user_id, show_id, total_minor, currency, expires_at, turn)
+    SELECT $1, $2, $3, total.minor, sale.currency, clock_timestamp() + make_interval(secs => sale.hold_secs), $7
     FROM sale, had, total
     WHERE total.seats = cardinality($4::uuid[]) AND had.seats + total.seats <= sale.seats_per_fan
     ON CONFLICT (user_id, show_id) WHERE state = 'held' DO NOTHING

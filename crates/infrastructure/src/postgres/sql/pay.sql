@@ -5,7 +5,7 @@
 WITH paid AS (
     UPDATE reservations SET state = 'paid', ended_at = clock_timestamp()
     WHERE id = $2 AND user_id = $3 AND state = 'held' AND expires_at > clock_timestamp()
-    RETURNING id, show_id, total_minor, currency
+    RETURNING id, show_id, total_minor, currency, turn
 ), debit AS (
     UPDATE ledger_accounts w SET balance_minor = w.balance_minor - paid.total_minor
     FROM paid
@@ -46,7 +46,7 @@ WITH paid AS (
     FROM payment, debit
 )
 SELECT paid.show_id, paid.total_minor, paid.currency::text, debit.balance_minor, issued.id, issued.seat_id,
-    numbered.section, numbered.row_label, numbered.number, issued.issued_at
+    numbered.section, numbered.row_label, numbered.number, issued.issued_at, paid.turn
 FROM paid
 LEFT JOIN debit ON true
 LEFT JOIN issued ON true

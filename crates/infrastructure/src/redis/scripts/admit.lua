@@ -1,8 +1,9 @@
 -- Lets an active fan through the gate. The first use claims the turn; later ones renew it when less than half of its
--- sliding time is left, never beyond its last end.
+-- sliding time is left, never beyond its last end. Before seats are held, the slot is made to last for as long as that may
+-- take, so that it is not given away in between.
 --
--- ARGV 1 fan  2 id and  3 number that the fan shows
--- Returns {1, ms when the token ends}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
+-- ARGV 1 fan  2 id and  3 number that the fan shows  4 ms for which the slot must last, 0 for reading
+-- Returns {1, ms when the token ends, number}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
 --   {-3} no life, {-4} another server.
 local fan = ARGV[1]
 local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
@@ -27,8 +28,11 @@ if not final then
   redis.call('ZADD', last, text(final), fan)
   redis.call('ZADD', act, 'XX', text(until_), fan)
   record('arrived', number)
+elseif num(final) <= now then
+  return {0, life}
 elseif until_ - now < num(c[1]) / 2 then
   until_ = math.max(until_, math.min(now + num(c[1]), num(final)))
   redis.call('ZADD', act, 'XX', text(until_), fan)
 end
-return {1, text(until_)}
+if until_ < now + num(ARGV[4]) then redis.call('ZADD', act, 'XX', text(now + num(ARGV[4])), fan) end
+return {1, text(until_), number}

@@ -46,7 +46,7 @@ local number = text(redis.call('HINCRBY', st, 'seq', 1))
 redis.call('HSET', tok, fan, number .. ':' .. new_id)
 if c[1] == 'on_sale' and c[3] == '1' and waiting == 0 and now >= num(s[5])
   and redis.call('ZCARD', back) == 0 and redis.call('ZCARD', pre) == 0
-  and redis.call('ZCARD', act) + redis.call('ZCARD', call) < num(c[2]) then
+  and slots() < num(c[2]) then
   redis.call('ZADD', call, number, fan)
   redis.call('HSET', st, 'served', number)
   return {2, number, new_id, s[2], 'c', '0'}

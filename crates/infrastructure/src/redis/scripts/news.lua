@@ -2,7 +2,7 @@
 -- moment. Changes nothing.
 --
 -- ARGV 1 most events  2 'any' also of an earlier life or server, before a new life begins
--- Returns {status, life, now, active with called, limit, ms and counter of the newest event ever} and then two lists:
+-- Returns {status, life, now, slots in use, limit, ms and counter of the newest event ever} and then two lists:
 --   events as ms, counter, kind, numbers separated by commas; calls as fan, number, id. Status 1; or {-3} no life,
 --   {-4} another server. Calls are only given when there are no more events than were asked for.
 local s = redis.call('HMGET', st, 'run', 'life')
@@ -36,5 +36,5 @@ if #entries < most then
     calls[#calls + 1] = id
   end
 end
-return {1, s[2] or '0', text(now), redis.call('ZCOUNT', act, '(' .. text(now), '+inf') + redis.call('ZCARD', call),
+return {1, s[2] or '0', text(now), slots_in_use(),
   redis.call('HGET', cfg, 'limit') or '0', newest_ms, newest_counter, events, calls}

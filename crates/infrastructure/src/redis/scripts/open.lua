@@ -20,6 +20,8 @@ end
 if #opened > 0 then
   redis.call('ZREM', call, unpack(opened))
   redis.call('ZREM', last, unpack(opened))
+  -- One slot for a fan, by the new turn.
+  redis.call('ZREM', kept, unpack(opened))
   redis.call('ZADD', act, unpack(open))
   redis.call('HSET', st, 'passed', text(passed))
   redis.call('HINCRBY', st, 'promoted', #opened)

@@ -1,6 +1,6 @@
--- Where a fan is who shows up. A fan whose turn lapsed stands at the head again; nothing else changes.
+-- Where a fan is. One who shows up ('1') and whose turn lapsed stands at the head again; nothing else changes.
 --
--- ARGV 1 fan  2 id that the fan shows, or '' when only signed in  3 number that the fan shows
+-- ARGV 1 fan  2 id that the fan shows, or '' when only signed in  3 number that the fan shows  4 '1' shows up | '' looks
 -- Returns {1, number, id, life, kind, value (see whereabouts)}, {3, life} another token holds the place, {0, life} no place,
 --   {-3} no life, {-4} another server.
 local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
@@ -13,6 +13,6 @@ if ARGV[2] ~= '' and ARGV[2] ~= id then
   if number == ARGV[3] and whereabouts(ARGV[1], number) then return {3, life} end
   return {0, life}
 end
-local kind, value = arrive(ARGV[1], number)
+local kind, value = (ARGV[4] == '1' and arrive or whereabouts)(ARGV[1], number)
 if not kind then return {0, life} end
 return {1, number, id, life, kind, value}

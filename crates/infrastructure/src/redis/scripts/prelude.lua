@@ -8,6 +8,8 @@ local cfg,    -- hash: the settings, as applied
   call,       -- zset: fan by number; called, and being written to the admission log; counts against the limit
   act,        -- zset: fan by the end of the token in ms; before the first use this is the end of the claim window
   last,       -- zset: fan by the end in ms beyond which use does not renew; only fans who have used their token
+  kept,       -- zset: fan by the end in ms of the hold that keeps the slot after the turn; below 0 until the database has
+              -- been asked whether there is one
   lapsed,     -- zset: fan by the end in ms of the time to come back
   gone,       -- list: what happened to numbers that still wait, for snapshots: 'n' left, 'a-b' never given out,
               -- 'mn' moved to another token
@@ -29,13 +31,36 @@ local function same_server(run)
   return run and string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) ~= nil
 end
 
-local function record(kind, numbers) redis.call('XADD', log, '*', kind, numbers) end
+local function record(kind, numbers)
+  if numbers ~= '' then redis.call('XADD', log, '*', kind, numbers) end
+end
 
 local function number_and_id(place) return string.sub(place, 1, #place - 17), string.sub(place, -16) end
 
+-- Slots that are taken: by turns, by calls, and by holds that outlive their turns. What is over counts until it is swept.
+local function slots() return redis.call('ZCARD', act) + redis.call('ZCARD', call) + redis.call('ZCARD', kept) end
+
+-- The same for those who read: without what is over.
+local function slots_in_use()
+  return redis.call('ZCOUNT', act, '(' .. text(now), '+inf') + redis.call('ZCARD', call)
+    + redis.call('ZCOUNT', kept, '-inf', '(0') + redis.call('ZCOUNT', kept, '(' .. text(now), '+inf')
+end
+
+-- The slot of this fan stays taken until the database has been asked whether the fan holds seats. Each question has its own
+-- mark, so that an answer to an older one changes nothing.
+local function ask_for_hold(fan) redis.call('ZADD', kept, '-' .. redis.call('HINCRBY', st, 'asked', 1), fan) end
+
+-- Takes a turn away, if there is one. Whoever holds seats keeps the slot until the hold ends.
+local function end_turn(fan)
+  redis.call('ZREM', last, fan)
+  if redis.call('ZREM', act, fan) == 0 then return false end
+  ask_for_hold(fan)
+  return true
+end
+
 -- The turn was not used within the claim window: it goes to the next, the fan may come back for a while, once.
 local function lapse(fan, number, claim_end)
-  redis.call('ZREM', act, fan)
+  end_turn(fan)
   redis.call('HINCRBY', st, 'lapsed', 1)
   redis.call('HINCRBY', st, 'owed', 1)
   record('lapsed', number)
@@ -49,8 +74,7 @@ end
 
 -- Takes a dead place away. What ended with it is recorded, so that the log knows of every slot that came free.
 local function bury(fan, number)
-  if redis.call('ZREM', act, fan) == 1 then record('expired', number) end
-  redis.call('ZREM', last, fan)
+  if end_turn(fan) then record('expired', number) end
   if redis.call('ZREM', lapsed, fan) == 1 then record('forfeited', number) end
   redis.call('HDEL', tok, fan)
 end
@@ -76,7 +100,8 @@ local function whereabouts(fan, number)
   return nil
 end
 
--- As whereabouts, for a fan who shows up: one whose turn lapsed stands at the head again.
+-- As whereabouts, for a fan who shows up, by joining or by using the token behind the line: one whose turn lapsed stands at
+-- the head again. Looking (reading or following one's place) is not showing up, it asks whereabouts.
 local function arrive(fan, number)
   local kind, value = whereabouts(fan, number)
   if kind ~= 'l' then return kind, value end

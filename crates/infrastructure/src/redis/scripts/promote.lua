@@ -1,7 +1,6 @@
--- One tick of a line: applies settings, sweeps turns that lapsed or ended, and when the interval is over calls the
--- oldest waiting fans: at most a batch, never beyond the limit. One atomic step, so any number of schedulers may call it
--- at any time; a call before the interval is over calls nobody. Work per call is bounded: 500 swept, 500 called; what is
--- left of a batch is done by the next call.
+-- One tick of a line, after sweep.lua: applies settings, and when the interval is over calls the oldest waiting fans: at
+-- most a batch, never beyond the limit. One atomic step, so any number of schedulers may call it at any time; a call before
+-- the interval is over calls nobody. Work per call is bounded: 500 called; what is left of a batch is done by the next call.
 --
 -- Who is called is not active yet: the caller reads news.lua, writes the admissions to the database and then runs
 -- open.lua. Called fans count against the limit meanwhile, and news.lua gives them to every caller until they are open, so
@@ -10,9 +9,8 @@
 -- ARGV 1 version  2 state  3 interval_ms  4 batch  5 limit  6 idle  7 sliding_ms  8 absolute_ms  9 claim_ms
 --      10 return_ms  11 hold_ms  12 waiting_limit  13 message  14 sold '1' | '0' | '' unknown  15 fans to admit now
 --      16 most fans ever seen in the pre-queue  17 number before the draw, and 18 its last, as the database has them; or ''
--- Returns {status, life, due, expired, lapsed, more, waiting, active with called, limit, now, highest number
---   given out, highest that may be, in the pre-queue, promoted since the line exists,
---   1 while the line holds after a loss}. Status 1; or {-3} no life,
+-- Returns {status, life, due, more, waiting, slots taken, limit, now, highest number given out, highest that may be, in the
+--   pre-queue, promoted since the line exists, 1 while the line holds after a loss}. Status 1; or {-3} no life,
 --   {-4} another server, {-5, n} n more numbers are needed, {-6, life, number before the draw, its last} the line opens,
 --   and the database must have these first.
 local MOST = 500
@@ -47,55 +45,9 @@ if num(ARGV[1]) > tonumber(was[1] or '-1') then
   redis.call('HSET', st, 'next_at', text(math.min(next_at, now + num(ARGV[3]))))
 end
 if ARGV[14] ~= '' then redis.call('HSET', cfg, 'sold', ARGV[14]) end
-local c = redis.call('HMGET', cfg, 'state', 'interval_ms', 'batch', 'limit', 'return_ms', 'sold')
+local c = redis.call('HMGET', cfg, 'state', 'interval_ms', 'batch', 'limit', 'sold')
 s = redis.call('HMGET', st, 'next_at', 'clock', 'quota', 'owed', 'hold_until', 'jumps', 'served', 'gone_base', 'life',
   'draw_next', 'draw_to', 'passed')
-
--- Turns that ran out: used ones expire, unused ones lapse.
-local over = redis.call('ZRANGEBYSCORE', act, '-inf', text(now), 'LIMIT', 0, MOST)
-local expired, skipped, numbers_expired, numbers_lapsed, lapses = {}, {}, {}, {}, {}
-if #over > 0 then
-  local used, places = redis.call('ZMSCORE', last, unpack(over)), redis.call('HMGET', tok, unpack(over))
-  local forfeits = {}
-  for i = 1, #over do
-    local number = places[i] and number_and_id(places[i])
-    if used[i] or not number then
-      expired[#expired + 1] = over[i]
-      numbers_expired[#numbers_expired + 1] = number
-    else
-      skipped[#skipped + 1] = over[i]
-      numbers_lapsed[#numbers_lapsed + 1] = number
-      if redis.call('SISMEMBER', came, number) == 1 then
-        redis.call('HDEL', tok, over[i])
-        forfeits[#forfeits + 1] = number
-      else
-        lapses[#lapses + 1] = text(now + num(c[5]))
-        lapses[#lapses + 1] = over[i]
-      end
-    end
-  end
-  redis.call('ZREM', act, unpack(over))
-  if #expired > 0 then
-    redis.call('ZREM', last, unpack(expired))
-    redis.call('HDEL', tok, unpack(expired))
-    redis.call('HINCRBY', st, 'expired', #expired)
-    record('expired', table.concat(numbers_expired, ','))
-  end
-  if #skipped > 0 then
-    if #lapses > 0 then redis.call('ZADD', lapsed, unpack(lapses)) end
-    redis.call('HINCRBY', st, 'lapsed', #skipped)
-    record('lapsed', table.concat(numbers_lapsed, ','))
-    if #forfeits > 0 then record('forfeited', table.concat(forfeits, ',')) end
-  end
-end
-local late = redis.call('ZRANGEBYSCORE', lapsed, '-inf', text(now), 'LIMIT', 0, MOST)
-if #late > 0 then
-  local places, numbers = redis.call('HMGET', tok, unpack(late)), {}
-  for i = 1, #late do numbers[#numbers + 1] = places[i] and number_and_id(places[i]) end
-  redis.call('ZREM', lapsed, unpack(late))
-  redis.call('HDEL', tok, unpack(late))
-  if #numbers > 0 then record('forfeited', table.concat(numbers, ',')) end
-end
 
 -- After a loss: once the hold is over, numbers above the highest that came back were never given out.
 local holding = now < num(s[5])
@@ -118,12 +70,12 @@ end
 
 -- A clock that went back calls nobody until it has caught up.
 local clock_is_right = now >= num(s[2])
-local moves = (c[1] == 'on_sale' or c[1] == 'draining') and c[6] ~= '1' and not holding
+local moves = (c[1] == 'on_sale' or c[1] == 'draining') and c[5] ~= '1' and not holding
   and not (drawing and num(s[10]) < num(s[11]))
 local returned, waiting, calling = redis.call('ZCARD', back), redis.call('ZCARD', wait), redis.call('ZCARD', call)
-local active = redis.call('ZCOUNT', act, '(' .. text(now), '+inf')
-local room = math.max(0, num(c[4]) - active - calling)
-local due, quota, owed = 0, num(s[3]), num(s[4]) + #skipped
+local taken = slots()
+local room = math.max(0, num(c[4]) - taken)
+local due, quota, owed = 0, num(s[3]), num(s[4])
 if clock_is_right and moves then
   local next_at = num(s[1])
   if now >= next_at then
@@ -144,9 +96,7 @@ if clock_is_right and not holding and num(ARGV[15]) > 0 and (moves or c[1] == 'p
 end
 quota = math.min(quota, room, returned + waiting)
 
--- When more turns have run out than were swept, the next call goes on, so that all of them are in the log before their
--- slots are used.
-local n = #over == MOST and 0 or math.min(quota, MOST - math.min(calling, MOST))
+local n = math.min(quota, MOST - math.min(calling, MOST))
 if n > 0 then
   local first = redis.call('ZPOPMIN', back, n)
   local rest = n - #first / 2
@@ -167,7 +117,9 @@ if n > 0 then
   end
 end
 if clock_is_right then
-  redis.call('HSET', st, 'quota', text(math.max(0, quota - n)), 'owed', '0', 'clock', text(now))
+  -- What is owed for a lapsed turn is owed until its slot has been judged.
+  local still_owed = redis.call('ZCOUNT', kept, '-inf', '(0') > 0 and math.max(0, owed - n) or 0
+  redis.call('HSET', st, 'quota', text(math.max(0, quota - n)), 'owed', text(still_owed), 'clock', text(now))
 end
 
 -- What snapshots need no longer: numbers that have been passed.
@@ -181,6 +133,5 @@ for _ = 1, 100 do
 end
 redis.call('HSET', st, 'gone_base', text(base))
 
-return {1, s[9], due, #expired, #skipped, (quota > n or #over == MOST) and 1 or 0, waiting + returned - n,
-  active + calling + n, num(c[4]), text(now), redis.call('HGET', st, 'seq') or '0', redis.call('HGET', st, 'ceil'),
+return {1, s[9], due, quota > n and 1 or 0, waiting + returned - n, taken + n, num(c[4]), text(now), redis.call('HGET', st, 'seq') or '0', redis.call('HGET', st, 'ceil'),
   redis.call('ZCARD', pre), redis.call('HGET', st, 'promoted') or '0', holding and 1 or 0}

@@ -1,7 +1,8 @@
 -- Gives a fan back the place that a token of an earlier life proves, in its original order. Doing it twice is doing it once.
 --
 -- ARGV 1 fan  2 number  3 id  4 '' | 'missed': the admission log says that the number was called by nobody |
---      'returned': that the turn lapsed, and the fan may come back  5 key of the id as a ballot (number 0)
+--      'returned': that the turn lapsed, and the fan comes back  5 key of the id as a ballot (number 0)
+--      6 '1' shows up | '' looks
 -- Returns {1 known | 2 restored, number, id, life, kind, value}, {0, life} the place was left, {3} another place or
 --   token holds, {5} the number has been passed: ask the admission log, {-3} no life, {-4} another server.
 local fan, number, id = ARGV[1], ARGV[2], ARGV[3]
@@ -22,7 +23,7 @@ if number ~= '0' then
 end
 if place then
   local has, with = number_and_id(place)
-  local kind, value = arrive(fan, has)
+  local kind, value = (ARGV[6] == '1' and arrive or whereabouts)(fan, has)
   if kind and has == number then
     -- Ids of later tokens are greater: the newest token of a place holds.
     if earlier(with, id) then

@@ -1,0 +1,15 @@
+-- Before seats are held: makes other reservations of the fan at the show wait, and a move of the show, and claims the seats
+-- for this transaction, one after the other, until one is claimed by somebody else. Whoever has the first seat of a choice
+-- goes on to the next, so of several who want the same seats one gets them all, and a loser claims nothing behind the seat
+-- that was lost.
+-- $1 lock of fan and show  $2 lock of the show  $3 locks of the seats, by ascending seat id
+-- One row with the place in $3 of the seat that somebody else has claimed, from 1, or none.
+WITH RECURSIVE alone AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock($1), pg_advisory_xact_lock_shared($2)
+), claim (n, got) AS (
+    SELECT 0, true FROM alone
+    UNION ALL
+    SELECT n + 1, pg_try_advisory_xact_lock(($3::bigint[])[n + 1]) FROM claim
+    WHERE got AND n < cardinality($3::bigint[])
+)
+SELECT n::bigint FROM claim WHERE NOT got

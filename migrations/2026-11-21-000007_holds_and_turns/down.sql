@@ -1,0 +1,2 @@
+DROP TABLE line_odd_entries;
+ALTER TABLE reservations DROP COLUMN turn;

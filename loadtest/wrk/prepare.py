@@ -2,7 +2,11 @@
 """Admits fans and writes one reservation request a line: access token, queue token, body.
 
 Usage: prepare.py BASE CONCERT SHOW TOKENS OUT
-Writes OUT (each fan another seat) and OUT.lost (each fan a version that has passed, so that every request loses).
+
+OUT       the first half of the fans, each another free seat: every request wins, once.
+OUT.lost  the second half, who hold nothing at the show, all one seat that is taken: every request loses, however often.
+
+The very first fan takes that seat here, before anything is measured, and is in neither file.
 """
 import http.client
 import json
@@ -30,14 +34,30 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+# A thread that failed has said why, and ended alone.
+assert all(queue), f"{queue.count(None)} fans were not admitted"
 
 connection = http.client.HTTPConnection(host)
 headers = {"Authorization": f"Bearer {tokens[0]}", "Queue-Token": queue[0]}
 connection.request("GET", f"/api/v1/shows/{show}/seats", headers=headers)
 seats = json.loads(connection.getresponse().read())["items"]
+
+
+def choice(seat):
+    return json.dumps({"seats": [{"seat_id": seat["id"], "version": seat["version"]}]})
+
+
+half = len(tokens) // 2
+assert 1 < half <= len(seats), f"{half} fans need as many seats, and there are {len(seats)}"
+taken = choice(seats[0])
+headers["Content-Type"] = "application/json"
+connection.request("POST", f"/api/v1/shows/{show}/reservations", body=taken, headers=headers)
+answer = connection.getresponse()
+body = answer.read()
+assert answer.status == 201, body
+
 with open(out, "w") as won, open(out + ".lost", "w") as lost:
-    for access, token, seat in zip(tokens, queue, seats):
-        body = {"seats": [{"seat_id": seat["id"], "version": seat["version"]}]}
-        won.write(f"{access} {token} {json.dumps(body)}\n")
-        body = {"seats": [{"seat_id": seats[2]["id"], "version": 1}]}
-        lost.write(f"{access} {token} {json.dumps(body)}\n")
+    for index in range(1, half):
+        won.write(f"{tokens[index]} {queue[index]} {choice(seats[index])}\n")
+    for index in range(half, len(tokens)):
+        lost.write(f"{tokens[index]} {queue[index]} {taken}\n")

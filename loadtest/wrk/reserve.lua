@@ -1,13 +1,20 @@
--- wrk: reservations.
+-- wrk: reservations. Counts the answers that are the right ones, and tells what the others were.
 --
--- Environment: TOKENS (file: "access_token queue_token body" a line), SHOW (id), EXPECT (201 to win, 409 to lose)
+-- Environment: TOKENS (file: "access_token queue_token body" a line), SHOW (id), EXPECT (201 to win,
+-- seat_taken|version_conflict to lose)
+--
+-- What a refusal means is in its code, not in its status: a fan who holds a reservation already gets a 409 too, and has
+-- lost no race.
 local lines = {}
 for line in io.lines(os.getenv("TOKENS")) do
   local access, queue, body = line:match("^(%S+) (%S+) (.*)$")
   lines[#lines + 1] = { access, queue, body }
 end
 local path = "/api/v1/shows/" .. os.getenv("SHOW") .. "/reservations"
-local expect = tonumber(os.getenv("EXPECT"))
+local expected = {}
+for outcome in os.getenv("EXPECT"):gmatch("[^|]+") do
+  expected[outcome] = true
+end
 local threads, all = 0, {}
 function setup(thread)
   thread:set("first", threads)
@@ -22,12 +29,22 @@ function request()
   return wrk.format("POST", path, { ["Authorization"] = "Bearer " .. line[1], ["Queue-Token"] = line[2],
     ["Content-Type"] = "application/json" }, line[3])
 end
-wrong = 0
-function response(status)
-  if status ~= expect then wrong = wrong + 1 end
+wrong, outcomes = 0, ""
+local seen = {}
+function response(status, _, body)
+  local outcome = tostring(status)
+  if status >= 400 then outcome = body:match('"code"%s*:%s*"([%w_]+)"') or outcome end
+  if expected[outcome] then return end
+  wrong = wrong + 1
+  if not seen[outcome] then
+    seen[outcome] = true
+    outcomes = outcomes .. " " .. outcome
+  end
 end
 function done(summary)
-  local sum = 0
-  for _, thread in ipairs(all) do sum = sum + thread:get("wrong") end
-  print(string.format("RESULT %.0f wrong %d", summary.requests / (summary.duration / 1e6), sum))
+  local sum, told = 0, ""
+  for _, thread in ipairs(all) do
+    sum, told = sum + thread:get("wrong"), told .. thread:get("outcomes")
+  end
+  print(string.format("RESULT %.0f wrong %d%s", (summary.requests - sum) / (summary.duration / 1e6), sum, told))
 end

@@ -8,7 +8,7 @@ use onsale_domain::{
     concert::{ConcertDetails, SaleState},
     fault::Faults,
     ids::{ConcertId, ShowId, UserId},
-    queue::QueuePolicy,
+    queue::{PolicyWarning, QueuePolicy},
     seat::NewSeat,
     show::ShowDetails,
     text,
@@ -97,6 +97,17 @@ pub enum ShowEdit {
     HasSales,
 }
 
+/// What can be sold of a concert: the seats of its shows to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ForSale {
+    /// Seats that are not kept back, whoever has them.
+    pub seats: i64,
+    /// Those of them that nobody holds or has bought.
+    pub left: i64,
+    /// The longest hold of the shows.
+    pub longest_hold_secs: Option<i32>,
+}
+
 /// What came of adding seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeatsAdded {
@@ -152,6 +163,8 @@ pub trait CatalogueStore: Send + Sync + 'static {
     /// Saves a show if its stored version is `expected`, and advances the version by one. Its start MUST NOT change while a
     /// seat is held or sold, nor while one is being held.
     fn update_show(&self, show: &Show, expected: i32) -> impl Future<Output = Result<ShowEdit, StoreError>> + Send;
+    /// What can be sold of a concert.
+    fn for_sale(&self, concert: ConcertId) -> impl Future<Output = Result<ForSale, StoreError>> + Send;
     /// Adds seats, all or none.
     fn insert_seats(
         &self,
@@ -238,6 +251,9 @@ pub enum CatalogueError {
     /// The sale cannot go from its stage to the one asked for.
     #[error("a sale that is {from} cannot become {to}", from = .0.as_str(), to = .1.as_str())]
     InvalidTransition(SaleState, SaleState),
+    /// No show to come has a seat that could be sold.
+    #[error("no show to come has a seat to sell; add seats first")]
+    NothingToSell,
     /// Seats are held or sold, so this can no longer change.
     #[error("seats of the show are held or sold")]
     HasSales,
@@ -276,6 +292,8 @@ pub trait Catalogue: Send + Sync {
         expected: Option<i32>,
         changes: ConcertChanges,
     ) -> Result<Concert, CatalogueError>;
+    /// What an operator should look at once more in the settings of a concert's line.
+    async fn policy_warnings(&self, concert: &Concert) -> Result<Vec<PolicyWarning>, CatalogueError>;
     /// Adds a show.
     async fn create_show(
         &self,
@@ -293,12 +311,17 @@ pub trait Catalogue: Send + Sync {
     async fn add_seats(&self, show: ShowId, seats: Vec<NewSeat>) -> Result<usize, CatalogueError>;
 }
 
+/// How many reads of strangers ask the database at the same time.
+pub const READS_AT_ONCE: usize = 4;
+
 /// The catalogue over a store and a cache.
 pub struct CatalogueFacade<S, K, C> {
     /// The truth.
     pub store: Arc<S>,
     /// Copies of it.
     pub cache: K,
+    /// How many reads of strangers may ask the truth at once; the rest wait.
+    pub reads: tokio::sync::Semaphore,
     /// Time and ids.
     pub context: C,
     /// The installation's currency.
@@ -350,11 +373,17 @@ fn rows(limit: usize) -> i64 {
 }
 
 impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> CatalogueFacade<S, K, C> {
+    /// Waits for a read of strangers to be over when there are as many as may be.
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+        self.reads.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))
+    }
+
     async fn public_concert(&self, id: ConcertId) -> Result<Concert, CatalogueError> {
         let (ticket, cached) = self.cache.get_concert(id).await;
         let concert = match cached {
             Some(concert) => concert,
             None => {
+                let _turn = self.turn().await?;
                 let loaded = self.store.concert(id, self.context.now()).await?.ok_or(CatalogueError::NotFound)?;
                 self.cache.put_concert(ticket, &loaded).await;
                 loaded
@@ -372,6 +401,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         if let Some(page) = cached {
             return Ok(page);
         }
+        let _turn = self.turn().await?;
         let now = self.context.now();
         let found = self.store.public_concerts(now, after, rows(limit)).await?;
         let page = page_of(found, limit, |c| PageStart { at: c.next_show_at.unwrap_or(now), id: c.id.0 });
@@ -390,6 +420,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         if let Some(page) = cached {
             return Ok(page);
         }
+        let _turn = self.turn().await?;
         let found = self.store.shows(id, self.context.now(), after, rows(limit)).await?;
         let page = page_of(found, limit, |s| PageStart { at: s.details.starts_at, id: s.id.0 });
         self.cache.put_shows(ticket, id, &key, &page).await;
@@ -452,6 +483,9 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
                 if !concert.sale_state.may_become(next) {
                     return Err(CatalogueError::InvalidTransition(concert.sale_state, next));
                 }
+                if concert.sale_state.opens_sale(next) && self.store.for_sale(id).await?.seats == 0 {
+                    return Err(CatalogueError::NothingToSell);
+                }
                 concert.sale_state = next;
             }
             match self.store.update_concert(&concert, concert.version, &audit_of(actor, &before, &concert)).await? {
@@ -468,6 +502,11 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         Err(CatalogueError::VersionMismatch)
     }
 
+    async fn policy_warnings(&self, concert: &Concert) -> Result<Vec<PolicyWarning>, CatalogueError> {
+        let ForSale { left, longest_hold_secs, .. } = self.store.for_sale(concert.id).await?;
+        Ok(concert.policy.warnings(longest_hold_secs, left))
+    }
+
     async fn create_show(
         &self,
         concert: ConcertId,
@@ -476,7 +515,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         hold_secs: i32,
         seats_per_fan: i32,
     ) -> Result<Show, CatalogueError> {
-        let details = ShowDetails::parse(venue, starts_at, hold_secs, seats_per_fan)?;
+        let details = ShowDetails::parse(venue, starts_at, hold_secs, seats_per_fan)?.is_to_come(self.context.now())?;
         let show = Show {
             id: ShowId(self.context.new_id()),
             concert_id: concert,
@@ -500,12 +539,16 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         if show.version != expected {
             return Err(CatalogueError::VersionMismatch);
         }
+        let before = show.details.starts_at;
         show.details = ShowDetails::parse(
             changes.venue.as_deref().unwrap_or(&show.details.venue),
             changes.starts_at.unwrap_or(show.details.starts_at),
             changes.hold_secs.unwrap_or(show.details.hold_secs),
             changes.seats_per_fan.unwrap_or(show.details.seats_per_fan),
         )?;
+        if show.details.starts_at != before {
+            show.details = show.details.is_to_come(self.context.now())?;
+        }
         match self.store.update_show(&show, expected).await? {
             ShowEdit::Done => {
                 show.version += 1;

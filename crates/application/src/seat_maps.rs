@@ -12,8 +12,11 @@ use onsale_domain::{
 };
 
 use crate::{
+    catalogue::{Catalogue, CatalogueError},
+    context::Clock,
     error::StoreError,
-    line::{Gate, GateRefusal, Purpose},
+    line::{ConcertStock, Gate, GateRefusal, Purpose, ShowStock, StockCache, StockQueries},
+    selling::ReservationQueries,
 };
 
 /// How long one load of a show's seats is shared, in milliseconds. With the time of a load on top this stays below
@@ -82,23 +85,6 @@ pub trait SharedSeatMaps: Send + Sync + 'static {
     fn forget(&self, show: ShowId) -> impl Future<Output = ()> + Send;
 }
 
-/// Free and taken seats of one section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SectionAvailability {
-    /// Section.
-    pub section: String,
-    /// Can be reserved.
-    pub available: i64,
-    /// In live reservations.
-    pub held: i64,
-    /// Sold.
-    pub sold: i64,
-    /// Lowest price in minor units.
-    pub price_low_minor: i64,
-    /// Highest price in minor units.
-    pub price_high_minor: i64,
-}
-
 /// Why seats are not shown.
 #[derive(Debug, thiserror::Error)]
 pub enum SeatMapError {
@@ -118,58 +104,60 @@ pub enum SeatMapError {
 pub trait SeatMaps: Send + Sync {
     /// All seats of a show, for a fan with an active token.
     async fn seats(&self, show: ShowId, fan: UserId, queue_token: Option<&str>) -> Result<Arc<SeatMap>, SeatMapError>;
-    /// Counts and prices per section, for everybody.
-    async fn availability(&self, show: ShowId) -> Result<(Arc<SeatMap>, Vec<SectionAvailability>), SeatMapError>;
+    /// Counts and prices per section, for everybody: from the last count of the concert's seats.
+    async fn availability(&self, show: ShowId) -> Result<ShowStock, SeatMapError>;
 }
 
-/// Seats over shared loads and the gate.
-pub struct SeatMapsFacade<M, G> {
+/// Seats over shared loads, counts and the gate.
+pub struct SeatMapsFacade<M, G, Q, K, C> {
     /// Shared loads.
     pub maps: Arc<M>,
     /// The gate.
     pub gate: Arc<G>,
+    /// Shows.
+    pub shows: Arc<Q>,
+    /// Public concerts.
+    pub catalogue: Arc<K>,
+    /// Counts.
+    pub stock: Arc<StockCache<Q, C>>,
 }
 
-impl<M: SharedSeatMaps, G> SeatMapsFacade<M, G> {
-    async fn public_map(&self, show: ShowId) -> Result<Arc<SeatMap>, SeatMapError> {
-        let map = self.maps.seat_map(show).await?.ok_or(SeatMapError::NotFound)?;
-        if map.public { Ok(map) } else { Err(SeatMapError::NotFound) }
+impl<M, G, Q: ReservationQueries, K: Catalogue, C> SeatMapsFacade<M, G, Q, K, C> {
+    /// The concert of a show that fans may see; from memory when it was asked for before.
+    async fn public_concert_of(&self, show: ShowId) -> Result<ConcertId, SeatMapError> {
+        let concert = self.shows.concert_of_show(show).await?.ok_or(SeatMapError::NotFound)?;
+        match self.catalogue.concert(concert).await {
+            Ok(_) => Ok(concert),
+            Err(CatalogueError::Store(error)) => Err(SeatMapError::Store(error)),
+            Err(_) => Err(SeatMapError::NotFound),
+        }
     }
 }
 
 #[async_trait]
-impl<M: SharedSeatMaps, G: Gate> SeatMaps for SeatMapsFacade<M, G> {
+impl<M, G, Q, K, C> SeatMaps for SeatMapsFacade<M, G, Q, K, C>
+where
+    M: SharedSeatMaps,
+    G: Gate,
+    Q: ReservationQueries + StockQueries,
+    K: Catalogue + 'static,
+    C: Clock,
+{
     async fn seats(&self, show: ShowId, fan: UserId, queue_token: Option<&str>) -> Result<Arc<SeatMap>, SeatMapError> {
-        let map = self.public_map(show).await?;
-        self.gate.pass(map.concert_id, fan, queue_token, Purpose::See).await?;
-        Ok(map)
+        // Seats are loaded for those who may see them.
+        let concert = self.public_concert_of(show).await?;
+        self.gate.pass(concert, fan, queue_token, Purpose::See).await?;
+        let map = self.maps.seat_map(show).await?.ok_or(SeatMapError::NotFound)?;
+        if map.public { Ok(map) } else { Err(SeatMapError::NotFound) }
     }
 
-    async fn availability(&self, show: ShowId) -> Result<(Arc<SeatMap>, Vec<SectionAvailability>), SeatMapError> {
-        let map = self.public_map(show).await?;
-        let mut sections: Vec<SectionAvailability> = Vec::new();
-        for seat in &map.seats {
-            if sections.last().is_none_or(|last| last.section != seat.section) {
-                sections.push(SectionAvailability {
-                    section: seat.section.clone(),
-                    available: 0,
-                    held: 0,
-                    sold: 0,
-                    price_low_minor: seat.price_minor,
-                    price_high_minor: seat.price_minor,
-                });
-            }
-            if let Some(section) = sections.last_mut() {
-                match seat.state {
-                    SeatState::Available => section.available += 1,
-                    SeatState::Held => section.held += 1,
-                    SeatState::Sold => section.sold += 1,
-                    SeatState::Blocked => {}
-                }
-                section.price_low_minor = section.price_low_minor.min(seat.price_minor);
-                section.price_high_minor = section.price_high_minor.max(seat.price_minor);
-            }
+    async fn availability(&self, show: ShowId) -> Result<ShowStock, SeatMapError> {
+        let concert = self.public_concert_of(show).await?;
+        let of_show = |stock: &ConcertStock| stock.shows.iter().find(|known| known.show_id == show).cloned();
+        match of_show(&*self.stock.first(concert).await?) {
+            Some(found) => Ok(found),
+            // A show that was added since the last count.
+            None => of_show(&*self.stock.count(concert, true).await?).ok_or(SeatMapError::NotFound),
         }
-        Ok((map, sections))
     }
 }

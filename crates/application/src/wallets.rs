@@ -99,6 +99,9 @@ pub enum WalletError {
     /// The amount is out of range.
     #[error(transparent)]
     Invalid(#[from] Faults),
+    /// Wallets are not filled for nothing in this installation.
+    #[error("wallets are not filled for nothing here")]
+    NoFreeTopUp,
     /// The wallet would hold too much.
     #[error("the wallet would hold more than {WALLET_MAX_MINOR}")]
     Full,
@@ -144,6 +147,8 @@ pub struct WalletsFacade<U, Q, C> {
     pub context: C,
     /// The most that one charge may add, in minor units.
     pub charge_max_minor: i64,
+    /// Whether a charge needs no payment.
+    pub free_top_up: bool,
 }
 
 struct ChargeWork {
@@ -188,6 +193,9 @@ where
         amount_minor: i64,
         idempotent: Idempotent<Charge>,
     ) -> Result<StoredAnswer, WalletError> {
+        if !self.free_top_up {
+            return Err(WalletError::NoFreeTopUp);
+        }
         let order = ChargeOrder {
             id: self.context.new_id(),
             ledger_transaction: LedgerTransactionId(self.context.new_id()),

@@ -67,6 +67,11 @@ impl SaleState {
             )
     }
 
+    /// Whether going from here to `next` puts seats on sale that were not.
+    pub fn opens_sale(self, next: SaleState) -> bool {
+        !self.sells() && next == SaleState::OnSale
+    }
+
     /// Whether fans see the concert.
     pub fn is_public(self) -> bool {
         self != SaleState::Draft

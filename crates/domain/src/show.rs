@@ -25,7 +25,7 @@ pub struct ShowDetails {
 }
 
 impl ShowDetails {
-    /// Checks all fields and names every fault. A show may lie in the past: operators also correct old ones.
+    /// Checks all fields and names every fault. A show that there is may lie in the past, see [`ShowDetails::is_to_come`].
     pub fn parse(venue: &str, starts_at: DateTime<Utc>, hold_secs: i32, seats_per_fan: i32) -> Result<Self, Faults> {
         let mut faults = Faults::new();
         let venue = faults.take(text::checked("venue", venue, 1, 200));
@@ -39,6 +39,11 @@ impl ShowDetails {
             faults.add("seats_per_fan", "must be 1 to 20");
         }
         faults.finish(venue.map(|venue| Self { venue, starts_at, hold_secs, seats_per_fan }))
+    }
+
+    /// Refuses a start that has passed: nothing can be sold for it any more.
+    pub fn is_to_come(self, now: DateTime<Utc>) -> Result<Self, Faults> {
+        if self.starts_at > now { Ok(self) } else { Err(Faults::one("starts_at", "must lie in the future")) }
     }
 }
 
@@ -55,6 +60,13 @@ mod tests {
         let faults = ShowDetails::parse("", at("9999-01-01T00:00:00Z"), 0, 21).expect_err("all wrong");
         let fields: Vec<_> = faults.iter().map(|f| f.field.as_str()).collect();
         assert_eq!(fields, ["venue", "starts_at", "hold_secs", "seats_per_fan"]);
+    }
+
+    #[test]
+    fn a_show_in_the_past_is_not_to_come() {
+        let show = ShowDetails::parse("Hall", at("2027-05-01T19:00:00Z"), 300, 4).expect("right");
+        assert!(show.clone().is_to_come(at("2027-05-01T18:59:59Z")).is_ok());
+        assert!(show.is_to_come(at("2027-05-01T19:00:00Z")).is_err());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What requests carry, parsed at the edge and trusted inside.
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    time::Duration,
+};
 
 use actix_web::{
     FromRequest, HttpRequest,
@@ -13,6 +16,7 @@ use onsale_application::{accounts::Identity, idempotency::RequestKey};
 use onsale_domain::{account::Role, ids::UserId};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use crate::{
@@ -233,6 +237,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
+/// How long a body may still come once the server stops.
+const BODY_AT_STOP: Duration = Duration::from_secs(2);
+
+/// Reads a body within its size, its time and its least rate.
+#[expect(clippy::cast_precision_loss, reason = "a body has fewer than 2^53 bytes")]
 async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Vec<u8>, ApiError> {
     let media_type = header(request, &header::CONTENT_TYPE).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -244,13 +253,29 @@ async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) ->
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let mut body = Vec::with_capacity(announced.unwrap_or(0));
-    while let Some(chunk) = payload.next().await {
+    let state = state(request)?;
+    let (limits, stopping) = (state.limits, state.stopping.clone());
+    let started = Instant::now();
+    let stopped = async {
+        stopping.cancelled().await;
+        sleep(BODY_AT_STOP).await;
+    };
+    tokio::pin!(stopped);
+    // Memory is taken as the body comes, not as it is announced.
+    let mut body = Vec::new();
+    loop {
+        let at_least_rate = Duration::from_secs_f64(body.len() as f64 / limits.body_least_bytes_per_sec.max(1) as f64);
+        let chunk = tokio::select! {
+            biased;
+            chunk = payload.next() => chunk,
+            () = sleep_until(started + limits.body_timeout + at_least_rate) => return Err(ApiError::new(Code::BodyTooSlow)),
+            () = &mut stopped => return Err(ApiError::new(Code::BodyTooSlow)),
+        };
+        let Some(chunk) = chunk else { return Ok(body) };
         let chunk = chunk.map_err(|error| ApiError::detail(Code::MalformedRequest, format!("body: {error}")))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }

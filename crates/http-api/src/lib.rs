@@ -4,6 +4,7 @@
 //! The OpenAPI document, the 405 answers and the test that walks all routes are made from it.
 
 pub mod conditional;
+mod connections;
 pub mod endpoints;
 pub mod extract;
 pub mod metrics;
@@ -16,4 +17,4 @@ pub mod state;
 pub mod streams;
 
 pub use server::{ServerOptions, start};
-pub use state::{ApiState, Detached, Facades, Limits};
+pub use state::{ApiState, Detached, Facades, Limits, Probes};

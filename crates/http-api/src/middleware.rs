@@ -1,8 +1,10 @@
 //! Around every request: an id, a span, a log line, counters, and problems in their final form.
 
+use std::rc::Rc;
+
 use actix_web::{
     Error,
-    body::{EitherBody, MessageBody},
+    body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{HeaderName, HeaderValue},
     middleware::Next,
@@ -11,6 +13,7 @@ use actix_web::{
 use tracing::Instrument;
 
 use crate::{
+    connections::{Connection, Keeping, Rest, UnderWay},
     problem::{ApiError, Code},
     state::ApiState,
 };
@@ -27,16 +30,18 @@ impl Drop for InFlight {
 }
 
 pub(crate) async fn observe<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+) -> Result<ServiceResponse<BoxBody>, Error> {
     #[expect(clippy::disallowed_methods, reason = "latency for telemetry, not a rule")]
     let started = std::time::Instant::now();
     let Some(state) = request.app_data::<web::Data<ApiState>>().cloned() else {
-        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     state.metrics.in_flight.inc();
     let in_flight = InFlight(state.metrics.in_flight.clone());
+    let under_way = request.conn_data::<Rc<Connection>>().map(UnderWay::on);
+    let rest = Rest::of(&mut request);
     let id = state.ids.new_id().to_string();
     let method = request.method().clone();
     let span = tracing::info_span!(
@@ -52,8 +57,8 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
 
     let rewritten = response.response().error().map(|error| problem_of(error, &id));
     let (mut response, problem) = match rewritten {
-        Some((code, rewritten)) => (response.into_response(rewritten).map_into_right_body(), Some(code)),
-        None => (response.map_into_left_body(), None),
+        Some((code, rewritten)) => (response.into_response(rewritten), Some(code)),
+        None => (response.map_into_boxed_body(), None),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -73,7 +78,7 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     count_outcome(&state, method, &route, problem);
     tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
     drop(in_flight);
-    Ok(response)
+    Ok(response.map_body(|_, body| Keeping::around(body, rest, under_way)))
 }
 
 /// The final form of a problem, and the one log line about it when somebody should look.

@@ -102,7 +102,8 @@ fn header_parameters(route: &Route) -> Vec<Value> {
             vec![header("If-None-Match", false, json!({ "type": "string" }), "The ETag of the copy at hand.")]
         }
         Headers::IfMatch => {
-            let version = json!({ "type": "string", "example": "\"3\"" });
+            // The example is a version that nothing has: sent as it stands it changes nothing.
+            let version = json!({ "type": "string", "example": "\"0\"" });
             vec![header("If-Match", true, version, "The ETag (version) that the edit starts from.")]
         }
         Headers::Idempotent => vec![header("Idempotency-Key", false, key, key_words)],

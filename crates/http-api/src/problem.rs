@@ -70,9 +70,11 @@ catalogue! {
     QueueTokenWaiting "queue_token_waiting" 403 "It is not your turn yet"
     QueueTokenExpired "queue_token_expired" 403 "Your turn is over; join the line again"
     QueueTokenMoved "queue_token_moved" 403 "Another device of yours took the place over"
+    NoFreeTopUp "no_free_top_up" 403 "Wallets are not filled for nothing here"
     NotFound "not_found" 404 "There is nothing here"
     NotInLine "not_in_line" 404 "You have no place in this line"
     MethodNotAllowed "method_not_allowed" 405 "This method is not served here"
+    BodyTooSlow "body_too_slow" 408 "The body came too slowly"
     EmailTaken "email_taken" 409 "There is an account with this e-mail address"
     SaleNotOpen "sale_not_open" 409 "The sale is not open yet"
     QueueClosed "queue_closed" 409 "The line takes nobody any more"
@@ -85,6 +87,7 @@ catalogue! {
     AlreadyPaid "already_paid" 409 "The reservation is paid already"
     HasSales "has_sales" 409 "Seats of the show are held or sold"
     InvalidTransition "invalid_transition" 409 "The sale cannot go from its stage to this one"
+    NothingToSell "nothing_to_sell" 409 "No show to come has a seat to sell"
     PlaceTaken "place_taken" 409 "One of the places exists already"
     IdempotencyInFlight "idempotency_in_flight" 409 "The first request with this Idempotency-Key is still running"
     ReservationExpired "reservation_expired" 410 "The reservation is no longer held"
@@ -92,6 +95,7 @@ catalogue! {
     BodyTooLarge "body_too_large" 413 "The body is too large"
     UnsupportedMediaType "unsupported_media_type" 415 "The body must be application/json"
     ValidationFailed "validation_failed" 422 "Some values are not right"
+    ConfirmationRequired "confirmation_required" 422 "This cannot be taken back; confirm it in the body"
     TooManySeats "too_many_seats" 422 "One fan may not have so many seats at one show"
     SeatUnknown "seat_unknown" 422 "Some of the seats are not of this show"
     AmountOutOfRange "amount_out_of_range" 422 "The amount is out of range"
@@ -309,6 +313,7 @@ impl From<CatalogueError> for ApiError {
             CatalogueError::VersionMismatch => Self::new(Code::VersionMismatch),
             CatalogueError::InvalidTransition(..) => Self::detail(Code::InvalidTransition, error.to_string()),
             CatalogueError::HasSales => Self::new(Code::HasSales),
+            CatalogueError::NothingToSell => Self::detail(Code::NothingToSell, error.to_string()),
             CatalogueError::PlaceTaken => Self::new(Code::PlaceTaken),
             CatalogueError::Store(error) => error.into(),
         }
@@ -394,6 +399,7 @@ impl From<WalletError> for ApiError {
     fn from(error: WalletError) -> Self {
         match error {
             WalletError::Invalid(faults) => Self::faults(Code::AmountOutOfRange, &faults),
+            WalletError::NoFreeTopUp => Self::new(Code::NoFreeTopUp),
             WalletError::Full => Self::detail(Code::AmountOutOfRange, error.to_string()),
             WalletError::Gone => Self::new(Code::Unauthenticated),
             WalletError::Key(refusal) => refusal.into(),

@@ -1,13 +1,14 @@
 //! The one table of everything that is served.
 
 use crate::problem::Code::{
-    self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, Busy, EmailTaken, Forbidden, HasSales,
-    IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired, IdempotencyKeyReused, IfMatchRequired,
-    InsufficientBalance, Internal, InvalidTransition, LineRecovering, MalformedRequest, NotFound, NotInLine, NotReady,
-    PlaceTaken, QueueClosed, QueueFull, QueueTokenExpired, QueueTokenMoved, QueueTokenRequired, QueueTokenWaiting,
-    RefreshInvalid, RefreshReused, ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen,
-    SeatTaken, SeatUnknown, SoldOut, TokenInvalid, TooManyRequests, TooManySeats, TooManyStreams, Unauthenticated,
-    Unavailable, UnsupportedMediaType, ValidationFailed, VersionConflict, VersionMismatch,
+    self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, BodyTooSlow, Busy, ConfirmationRequired,
+    EmailTaken, Forbidden, HasSales, IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired,
+    IdempotencyKeyReused, IfMatchRequired, InsufficientBalance, Internal, InvalidTransition, LineRecovering,
+    MalformedRequest, NoFreeTopUp, NotFound, NotInLine, NotReady, NothingToSell, PlaceTaken, QueueClosed, QueueFull,
+    QueueTokenExpired, QueueTokenMoved, QueueTokenRequired, QueueTokenWaiting, RefreshInvalid, RefreshReused,
+    ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen, SeatTaken, SeatUnknown, SoldOut,
+    TokenInvalid, TooManyRequests, TooManySeats, TooManyStreams, Unauthenticated, Unavailable, UnsupportedMediaType,
+    ValidationFailed, VersionConflict, VersionMismatch,
 };
 
 /// Who may call a route.
@@ -91,7 +92,7 @@ routes! {
     GET    "/api/v1/concerts/{id}/shows"               Public        None Cacheable  [MalformedRequest, ValidationFailed, NotFound]
     GET    "/api/v1/concerts/{id}/queue"               Public        None None       [NotFound, LineRecovering]
     GET    "/api/v1/concerts/{id}/queue/log"           Public        None None       [MalformedRequest, NotFound]
-    GET    "/api/v1/concerts/{id}/queue/draw"          Public        None None       [NotFound]
+    GET    "/api/v1/concerts/{id}/queue/draw"          Public        None None       [MalformedRequest, NotFound, ValidationFailed, Busy]
     POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None QueueToken [NotFound, SaleNotOpen, QueueClosed, QueueFull, SoldOut, TokenInvalid, LineRecovering]
     GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
     GET    "/api/v1/concerts/{id}/queue/tokens/me/events" SignedIn   None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, QueueTokenRequired, SaleNotOpen, LineRecovering, TooManyStreams]
@@ -105,13 +106,13 @@ routes! {
     POST   "/api/v1/reservations/{id}/payment"         SignedIn      None Idempotent [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
     GET    "/api/v1/me/wallet"                         SignedIn      None None       []
     GET    "/api/v1/me/wallet/entries"                 SignedIn      None None       [MalformedRequest, ValidationFailed]
-    POST   "/api/v1/me/wallet/charges"                 SignedIn      Json IdempotentRequired [AmountOutOfRange, Busy]
+    POST   "/api/v1/me/wallet/charges"                 SignedIn      Json IdempotentRequired [NoFreeTopUp, AmountOutOfRange, Busy]
     GET    "/api/v1/me/tickets"                        SignedIn      None None       [MalformedRequest, ValidationFailed]
     GET    "/api/v1/tickets/{id}"                      SignedIn      None None       [NotFound]
     GET    "/api/v1/tickets/{id}/qr"                   SignedIn      None None       [MalformedRequest, NotFound]
     POST   "/api/v1/admin/concerts"                    Operator      Json None       [ValidationFailed]
     GET    "/api/v1/admin/concerts/{id}"               Operator      None None       [NotFound]
-    PATCH  "/api/v1/admin/concerts/{id}"               Operator      Json IfMatch    [NotFound, ValidationFailed, InvalidTransition]
+    PATCH  "/api/v1/admin/concerts/{id}"               Operator      Json IfMatch    [NotFound, ValidationFailed, InvalidTransition, NothingToSell]
     POST   "/api/v1/admin/concerts/{id}/shows"         Operator      Json None       [NotFound, ValidationFailed]
     GET    "/api/v1/admin/shows/{id}"                  Operator      None None       [NotFound]
     PATCH  "/api/v1/admin/shows/{id}"                  Operator      Json IfMatch    [NotFound, ValidationFailed, HasSales]
@@ -119,9 +120,9 @@ routes! {
     GET    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      None None       [NotFound]
     PUT    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      Json IfMatch    [NotFound, ValidationFailed]
     POST   "/api/v1/admin/concerts/{id}/queue/pause"   Operator      None None       [NotFound, InvalidTransition]
-    POST   "/api/v1/admin/concerts/{id}/queue/resume"  Operator      None None       [NotFound, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/queue/resume"  Operator      None None       [NotFound, InvalidTransition, NothingToSell]
     POST   "/api/v1/admin/concerts/{id}/queue/drain"   Operator      None None       [NotFound, InvalidTransition]
-    POST   "/api/v1/admin/concerts/{id}/queue/close"   Operator      None None       [NotFound, InvalidTransition]
+    POST   "/api/v1/admin/concerts/{id}/queue/close"   Operator      Json IfMatch       [NotFound, InvalidTransition, ConfirmationRequired]
     POST   "/api/v1/admin/concerts/{id}/queue/admissions" Operator   Json None       [NotFound, ValidationFailed, SaleNotOpen, QueueClosed, LineRecovering]
     PUT    "/api/v1/admin/concerts/{id}/queue/message" Operator      Json None       [NotFound, ValidationFailed]
     POST   "/api/v1/admin/concerts/{id}/queue/forecast" Operator     Json None       [NotFound, ValidationFailed, LineRecovering]
@@ -157,7 +158,7 @@ impl Route {
             codes.extend([QueueTokenRequired, QueueTokenWaiting, QueueTokenExpired, QueueTokenMoved]);
         }
         if self.body == Body::Json {
-            codes.extend([MalformedRequest, BodyTooLarge, UnsupportedMediaType]);
+            codes.extend([MalformedRequest, BodyTooSlow, BodyTooLarge, UnsupportedMediaType]);
         }
         match self.headers {
             Headers::IfMatch => codes.extend([VersionMismatch, IfMatchRequired]),

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
+    connections::Connection,
     endpoints,
     middleware::observe,
     problem::{ApiError, Code},
@@ -45,11 +46,15 @@ pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOption
             .service(web::redirect("/docs", "/docs/").permanent())
             .default_service(web::to(nothing_here))
     })
-    .on_connect(|connection, _| {
+    .on_connect(|connection, extensions| {
         if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
             // A client that never reads what it asked for must not keep its connection for ever.
             if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(UNREAD)) {
                 tracing::debug!(%error, "a connection has no user timeout");
+            }
+            match Connection::watch(socket) {
+                Ok(connection) => drop(extensions.insert(connection)),
+                Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
             }
         }
     })
@@ -57,6 +62,8 @@ pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOption
     .max_connections(options.connections_per_worker)
     .client_request_timeout(options.client_timeout)
     .keep_alive(Duration::from_secs(75))
+    // A client that has closed its side listens no longer: its stream ends at once.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(options.shutdown_timeout.as_secs())
     .disable_signals()
     .listen(listener)?;

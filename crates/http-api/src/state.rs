@@ -1,7 +1,14 @@
 //! What every request can reach.
 
-use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use onsale_application::{
@@ -15,12 +22,16 @@ use onsale_application::{
     tickets::Tickets,
     wallets::Wallets,
 };
-use onsale_domain::ids::UserId;
+use onsale_domain::{account::Email, ids::UserId};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     conditional::Rendered,
-    endpoints::seats::{RenderedSeats, SeatListKey},
+    endpoints::{
+        queue_records::Published,
+        seats::{RenderedSeats, SeatListKey},
+    },
     metrics::Metrics,
     problem::{ApiError, Code},
     streams::Streams,
@@ -60,6 +71,12 @@ pub struct Limits {
     pub user_requests_per_sec: u32,
     /// Logins per minute for one e-mail address.
     pub logins_per_min: u32,
+    /// Longest time for a body to come, beyond what it takes at the least rate.
+    pub body_timeout: Duration,
+    /// Least rate at which a body must come, bytes per second.
+    pub body_least_bytes_per_sec: usize,
+    /// How long one answer about a line serves everybody.
+    pub overview_ttl: Duration,
     /// Most open event streams of this process.
     pub streams: usize,
 }
@@ -95,8 +112,19 @@ impl Detached {
 /// Whether the process can serve, asked by `/readyz`.
 pub type Readiness = Arc<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
+/// The seal of a text, which nobody else can make.
+pub type Seal = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// Gathers every metric as Prometheus text, asked by `/metrics`.
 pub type Scrape = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the outside asks of the process itself.
+pub struct Probes {
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// For `/metrics`.
+    pub scrape: Scrape,
+}
 
 /// What every request can reach.
 pub struct ApiState {
@@ -106,14 +134,18 @@ pub struct ApiState {
     pub ids: Arc<dyn Ids>,
     /// Limits.
     pub limits: Limits,
+    /// Seals cursors of public lists, so that only pages that exist are asked for.
+    pub seal: Seal,
+    /// Lines as everybody was last told of them; none when nothing is shared.
+    pub overviews: Option<Cache<Uuid, Bytes>>,
+    /// Published lists, part by part.
+    pub published: Published,
     /// Writes.
     pub detached: Detached,
     /// Counters of the edge.
     pub metrics: Metrics,
-    /// For `/readyz`.
-    pub readiness: Readiness,
-    /// For `/metrics`.
-    pub scrape: Scrape,
+    /// For `/readyz` and `/metrics`.
+    pub probes: Probes,
     /// Seat lists as they were last sent.
     pub rendered_seats: Cache<SeatListKey, RenderedSeats>,
     /// The OpenAPI document.
@@ -123,7 +155,9 @@ pub struct ApiState {
     /// Open event streams.
     pub streams: Streams,
     per_user: DefaultKeyedRateLimiter<UserId>,
-    per_login: DefaultKeyedRateLimiter<String>,
+    /// By a hash of the address: a key has the same size whatever is sent.
+    per_login: DefaultKeyedRateLimiter<u64>,
+    hashes: RandomState,
 }
 
 fn positive(number: u32) -> NonZeroU32 {
@@ -136,10 +170,10 @@ impl ApiState {
         facades: Facades,
         ids: Arc<dyn Ids>,
         limits: Limits,
+        seal: Seal,
         detached: Detached,
         metrics: Metrics,
-        readiness: Readiness,
-        scrape: Scrape,
+        probes: Probes,
     ) -> Self {
         let per_sec = positive(limits.user_requests_per_sec);
         let burst = positive(limits.user_requests_per_sec.saturating_mul(3));
@@ -147,16 +181,20 @@ impl ApiState {
             facades,
             ids,
             limits,
+            seal,
+            overviews: (!limits.overview_ttl.is_zero())
+                .then(|| Cache::builder().max_capacity(10_000).time_to_live(limits.overview_ttl).build()),
+            published: Published::default(),
             detached,
             metrics,
-            readiness,
-            scrape,
+            probes,
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
             openapi: Rendered::new(crate::openapi::text()),
             stopping: CancellationToken::new(),
             streams: Streams::new(limits.streams),
             per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),
             per_login: RateLimiter::keyed(Quota::per_minute(positive(limits.logins_per_min))),
+            hashes: RandomState::new(),
         }
     }
 
@@ -166,9 +204,9 @@ impl ApiState {
     }
 
     /// Refuses a login for an address that is tried too often, whoever tries.
-    pub fn check_login_rate(&self, email: &str) -> Result<(), ApiError> {
+    pub fn check_login_rate(&self, email: &Email) -> Result<(), ApiError> {
         self.per_login
-            .check_key(&email.trim().to_lowercase())
+            .check_key(&self.hashes.hash_one(email.as_str()))
             .map_err(|_| too_many(60 / self.limits.logins_per_min.max(1)))
     }
 

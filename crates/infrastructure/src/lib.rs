@@ -1,5 +1,6 @@
 //! Technology: PostgreSQL, Redis, signatures, hashes, clock and randomness behind the application's ports.
 
+pub mod catalogue_cache;
 pub mod postgres;
 pub mod redis;
 pub mod seat_map_cache;

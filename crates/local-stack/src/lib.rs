@@ -12,6 +12,8 @@ mod resp;
 mod tcp_proxy;
 
 use std::{
+    fs::File,
+    io::Write,
     net::TcpListener,
     path::{Path, PathBuf},
 };
@@ -73,20 +75,41 @@ pub struct StackConfig {
 pub struct Stack {
     postgres: Postgres,
     redis: Redis,
-    lock: PathBuf,
+    _lock: File,
 }
 
 impl Stack {
-    /// Starts both, on the ports of the last time if they are still free.
+    /// Starts both, on the ports of the last time if they are still free. Servers that a killed process left running in this
+    /// folder are ended first, in order.
     pub async fn start(config: StackConfig) -> Result<Self, StackError> {
         std::fs::create_dir_all(&config.data_dir).map_err(io(format!("cannot make {}", config.data_dir.display())))?;
         let data_dir = config.data_dir.canonicalize().map_err(io("cannot resolve the data folder"))?;
         let config = StackConfig { data_dir, ..config };
         let lock = lock(&config.data_dir)?;
+        // Before the ports are looked at, which they have.
+        Postgres::end_orphan(&config).await?;
+        Redis::end_orphan(&config).await?;
         let (postgres_port, redis_port) = ports(&config.data_dir)?;
         let postgres = Postgres::start(&config, postgres_port).await?;
         let redis = Redis::start(&config, redis_port).await?;
-        Ok(Self { postgres, redis, lock })
+        Ok(Self { postgres, redis, _lock: lock })
+    }
+
+    /// Starts again what has ended by itself, with the data that it had. To be called every now and then.
+    pub async fn tend(&mut self) -> Result<(), StackError> {
+        if self.postgres.has_ended() {
+            tracing::error!("PostgreSQL has ended by itself; it starts again with everything that was committed");
+            self.postgres.restart().await?;
+            tracing::info!("PostgreSQL is back");
+        }
+        if self.redis.has_ended() {
+            tracing::error!(
+                "Redis has ended by itself; it starts again with its file, which may lack the last second: lines recover"
+            );
+            self.redis.restart(true).await?;
+            tracing::info!("Redis is back");
+        }
+        Ok(())
     }
 
     /// For `DATABASE_URL`.
@@ -127,22 +150,23 @@ impl Stack {
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.lock));
-    }
-}
-
-/// Refuses a second stack in the same folder; a lock of a process that is gone is taken over.
-fn lock(data_dir: &Path) -> Result<PathBuf, StackError> {
+/// Refuses a second stack in the same folder. The lock ends with the process that has it, however that ends.
+fn lock(data_dir: &Path) -> Result<File, StackError> {
     let path = data_dir.join("lock");
-    if let Some(pid) = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<i32>().ok())
-        && process::is_alive(pid)
-    {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io("cannot open the lock"))?;
+    if file.try_lock().is_err() {
+        let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         return Err(StackError::InUse { pid, folder: data_dir.display().to_string() });
     }
-    std::fs::write(&path, std::process::id().to_string()).map_err(io("cannot write the lock"))?;
-    Ok(path)
+    let noted = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    noted.map_err(io("cannot write the lock"))?;
+    Ok(file)
 }
 
 /// The ports of the last time, or new ones where those are taken.

@@ -36,11 +36,25 @@ impl Postgres {
         std::fs::create_dir_all(&logs).map_err(io("cannot make the folder for logs"))?;
         let log = logs.join("postgres.log");
         initialise(&folder, &data, user.as_ref()).await?;
+        end_unnoted(&data).await?;
         let url = format!("postgres://onsale@127.0.0.1:{port}/onsale");
         let server = launch(config, &folder, &data, &log, port, user.as_ref())?;
         let mut postgres = Self { url, config: config.clone(), port, folder, data, log, user, server };
-        postgres.wait_until_ready().await?;
+        match postgres.wait_until_ready().await {
+            Ok(()) => {}
+            // After a crash its shared memory may be in use for a moment longer.
+            Err(_) => postgres.restart().await?,
+        }
         Ok(postgres)
+    }
+
+    /// Ends a PostgreSQL that a killed process left running here.
+    pub(crate) async fn end_orphan(config: &StackConfig) -> Result<(), StackError> {
+        process::end_noted(&noted(&config.data_dir), Signal::SIGINT).await
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.server.has_ended()
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -100,6 +114,25 @@ async fn data_folder(data_dir: &Path, user: Option<&User>) -> Result<PathBuf, St
     }
     tracing::info!(folder = %elsewhere.display(), "PostgreSQL's user cannot reach the data folder, its files are elsewhere");
     Ok(elsewhere)
+}
+
+/// Where the process of this PostgreSQL is noted.
+fn noted(data_dir: &Path) -> PathBuf {
+    data_dir.join("postgres.process")
+}
+
+/// PostgreSQL refuses to start while `postmaster.pid` names a process, and after a crash that id may be anybody's. Nobody
+/// else uses this folder, so only a PostgreSQL that serves this very cluster is ended; else the file is stale.
+async fn end_unnoted(data: &Path) -> Result<(), StackError> {
+    let cluster = data.join("cluster");
+    let file = cluster.join("postmaster.pid");
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let Some(pid) = text.lines().next().and_then(|line| line.trim().parse::<i32>().ok()) else { return Ok(()) };
+    if process::command_line(pid).contains(&*cluster.to_string_lossy()) {
+        process::end(pid, Signal::SIGINT).await?;
+    }
+    drop(std::fs::remove_file(&file));
+    Ok(())
 }
 
 /// Makes the cluster and its database once; an attempt that was interrupted is made anew.
@@ -164,5 +197,5 @@ fn launch(
         }
     }
     // SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
-    Server::spawn(command, log, Signal::SIGINT, Signal::SIGQUIT)
+    Server::spawn(command, log, Some(&noted(&config.data_dir)), Signal::SIGINT, Signal::SIGQUIT)
 }

@@ -13,9 +13,64 @@ use crate::{StackError, io};
 /// Longest wait for a child to end after it was asked to.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 
-/// Whether a process with this id exists.
-pub(crate) fn is_alive(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None).is_ok()
+/// Whether a process with this id exists and runs; one that has ended and that its parent has not asked about does not.
+fn is_alive(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok() && state_and_start(pid).is_none_or(|(state, _)| state != "Z")
+}
+
+/// The state of a process, and when it started, in ticks since the machine did: with its id this names one process for ever.
+/// `None` where the system does not tell.
+fn state_and_start(pid: i32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.to_owned();
+    Some((state, fields.nth(18)?.to_owned()))
+}
+
+/// Notes which process runs, so that whoever comes after a crash finds it.
+fn note(file: &Path, pid: i32) -> Result<(), StackError> {
+    let start = state_and_start(pid).map(|(_, start)| start).unwrap_or_default();
+    std::fs::write(file, format!("{pid} {start}\n")).map_err(io(format!("cannot write {}", file.display())))
+}
+
+/// Ends the process that was noted, if it still runs: first in order, then at once.
+pub(crate) async fn end_noted(file: &Path, stop_with: Signal) -> Result<(), StackError> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    if let (Some(pid), Some(start)) = (words.next().and_then(|word| word.parse::<i32>().ok()), words.next())
+        && state_and_start(pid).is_some_and(|(_, since)| since == start)
+    {
+        end(pid, stop_with).await?;
+    }
+    drop(std::fs::remove_file(file));
+    Ok(())
+}
+
+/// Ends a process that is not our child.
+pub(crate) async fn end(pid: i32, stop_with: Signal) -> Result<(), StackError> {
+    if !is_alive(pid) {
+        return Ok(());
+    }
+    tracing::warn!(pid, "a server that a killed process left running is ended");
+    for signal in [stop_with, Signal::SIGKILL] {
+        let _ = kill(Pid::from_raw(pid), signal);
+        let gone = async {
+            while is_alive(pid) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(STOP_WAIT, gone).await.is_ok() {
+            return Ok(());
+        }
+    }
+    Err(StackError::Failed(format!("process {pid} does not end")))
+}
+
+/// The command line of a process; empty where the system does not tell.
+pub(crate) fn command_line(pid: i32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
 /// Whom servers run as: PostgreSQL refuses root, so as root an unprivileged user takes its place.
@@ -74,9 +129,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts it, and notes it in a file if one is named.
     pub(crate) fn spawn(
         mut command: Command,
         log: &Path,
+        noted: Option<&Path>,
         stop_with: Signal,
         kill_with: Signal,
     ) -> Result<Self, StackError> {
@@ -89,7 +146,11 @@ impl Server {
         let child = command.stdout(log_file).stderr(errors).spawn().map_err(io("a server does not start"))?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let pid = pid.ok_or_else(|| StackError::Failed("a server ended at once".into()))?;
-        Ok(Self { child, pid, stop_with, kill_with })
+        let server = Self { child, pid, stop_with, kill_with };
+        if let Some(file) = noted {
+            note(file, pid.as_raw())?;
+        }
+        Ok(server)
     }
 
     /// Whether it has ended by itself.

@@ -22,6 +22,7 @@ pub(crate) struct Redis {
     port: u16,
     data: PathBuf,
     log: PathBuf,
+    note: PathBuf,
     durable: bool,
     server: Server,
 }
@@ -33,10 +34,20 @@ impl Redis {
         std::fs::create_dir_all(&data).map_err(io("cannot make the folder for Redis"))?;
         let log = config.data_dir.join("logs").join("redis.log");
         let url = format!("redis://127.0.0.1:{port}/0");
-        let server = launch(&program, port, &data, &log, config.durable)?;
-        let mut redis = Self { url, program, port, data, log, durable: config.durable, server };
+        let note = noted(&config.data_dir);
+        let server = launch(&program, port, &data, &log, &note, config.durable)?;
+        let mut redis = Self { url, program, port, data, log, note, durable: config.durable, server };
         redis.wait_until_ready().await?;
         Ok(redis)
+    }
+
+    /// Ends a Redis that a killed process left running here.
+    pub(crate) async fn end_orphan(config: &StackConfig) -> Result<(), StackError> {
+        process::end_noted(&noted(&config.data_dir), Signal::SIGTERM).await
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.server.has_ended()
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -52,7 +63,7 @@ impl Redis {
             std::fs::remove_dir_all(&self.data).map_err(io("cannot empty Redis"))?;
             std::fs::create_dir_all(&self.data).map_err(io("cannot empty Redis"))?;
         }
-        self.server = launch(&self.program, self.port, &self.data, &self.log, self.durable)?;
+        self.server = launch(&self.program, self.port, &self.data, &self.log, &self.note, self.durable)?;
         self.wait_until_ready().await
     }
 
@@ -81,12 +92,24 @@ impl Redis {
     }
 }
 
-fn launch(program: &Path, port: u16, data: &Path, log: &Path, durable: bool) -> Result<Server, StackError> {
+/// Where the process of this Redis is noted.
+fn noted(data_dir: &Path) -> PathBuf {
+    data_dir.join("redis.process")
+}
+
+fn launch(
+    program: &Path,
+    port: u16,
+    data: &Path,
+    log: &Path,
+    note: &Path,
+    durable: bool,
+) -> Result<Server, StackError> {
     let mut command = process::command(program, None);
     command.arg("--port").arg(port.to_string()).args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
     command.arg("--dir").arg(data);
     // The line must never lose a key to make room.
     command.args(["--maxmemory-policy", "noeviction", "--appendfsync", "everysec"]);
     command.args(["--appendonly", if durable { "yes" } else { "no" }]);
-    Server::spawn(command, log, Signal::SIGTERM, Signal::SIGKILL)
+    Server::spawn(command, log, Some(note), Signal::SIGTERM, Signal::SIGKILL)
 }

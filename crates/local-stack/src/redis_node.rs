@@ -3,6 +3,7 @@
 use std::{
     collections::hash_map::RandomState,
     ffi::OsString,
+    fs::File,
     hash::BuildHasher,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -54,7 +55,7 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], StackError> {
 /// A folder that one set at a time uses, empty at first.
 pub(crate) struct Folder {
     data: PathBuf,
-    lock: PathBuf,
+    _lock: File,
 }
 
 impl Folder {
@@ -63,7 +64,7 @@ impl Folder {
         let folder = data_dir.join(name);
         std::fs::create_dir_all(&folder).map_err(io(format!("cannot make {}", folder.display())))?;
         let folder = folder.canonicalize().map_err(io("cannot resolve the data folder"))?;
-        let taken = Self { data: folder.join("data"), lock: crate::lock(&folder)? };
+        let taken = Self { data: folder.join("data"), _lock: crate::lock(&folder)? };
         if taken.data.exists() {
             std::fs::remove_dir_all(&taken.data).map_err(io(format!("cannot empty {}", taken.data.display())))?;
         }
@@ -75,12 +76,6 @@ impl Folder {
         let path = self.data.join(name);
         std::fs::create_dir_all(&path).map_err(io(format!("cannot make {}", path.display())))?;
         Ok(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.lock));
     }
 }
 
@@ -131,7 +126,7 @@ impl Node {
         }
         let mut command = process::command(&self.program, None);
         command.args(&self.arguments);
-        let server = self.server.insert(Server::spawn(command, &self.log, Signal::SIGTERM, Signal::SIGKILL)?);
+        let server = self.server.insert(Server::spawn(command, &self.log, None, Signal::SIGTERM, Signal::SIGKILL)?);
         let answering = async {
             while !server.has_ended() {
                 if resp::call(self.port, &["PING"]).await.is_ok_and(|reply| reply.text() == "PONG") {

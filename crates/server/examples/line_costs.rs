@@ -27,6 +27,7 @@ use onsale_application::{
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
+    seat::{SeatBlock, seats_from},
 };
 use onsale_infrastructure::security::SignedQueueTokens;
 use onsale_server::mint;
@@ -118,6 +119,10 @@ impl Bench {
         };
         let catalogue = &self.app.instance.api.facades.catalogue;
         let concert = catalogue.create_concert(self.operator, "Bench", "", policy).await.unwrap();
+        let starts_at = "2100-01-01T10:00:00Z".parse().unwrap();
+        let show = catalogue.create_show(concert.id, "Hall", starts_at, 300, 4).await.unwrap();
+        let block = SeatBlock { section: "A".to_owned(), rows: 1, seats_per_row: 1, price_minor: 1 };
+        catalogue.add_seats(show.id, seats_from(&[block], vec![]).unwrap()).await.unwrap();
         let changes = ConcertChanges { sale_state: Some(state), ..ConcertChanges::default() };
         let concert = catalogue.edit_concert(self.operator, concert.id, None, changes).await.unwrap();
         self.app.instance.api.facades.line.apply(&concert).await.unwrap();

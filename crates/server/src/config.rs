@@ -85,6 +85,8 @@ pub struct Config {
     pub currency: Currency,
     /// Most that one charge may add.
     pub charge_max_minor: i64,
+    /// Whether fans may put money into their wallets without paying for it.
+    pub free_top_up: bool,
     /// Form of the logs.
     pub log_format: LogFormat,
     /// What is logged, in the syntax of tracing's `EnvFilter`.
@@ -200,6 +202,24 @@ impl Reader<'_> {
         })
     }
 
+    /// Secrets that are none: a byte repeated, a word from an example, or the same one twice.
+    fn weak_secrets(&mut self, secrets: [(&str, &Option<Secret>); 2]) {
+        const WORDS: [&str; 6] = ["change", "secret", "example", "password", "placeholder", "default"];
+        for (name, secret) in &secrets {
+            let Some(Secret(bytes)) = secret else { continue };
+            let text = String::from_utf8_lossy(bytes).to_lowercase();
+            if bytes.iter().collect::<BTreeSet<_>>().len() < 8 || WORDS.iter().any(|word| text.contains(word)) {
+                self.faults.push(format!("{name} must be random, for example from: openssl rand -base64 32"));
+            }
+        }
+        let [(one, first), (other, second)] = secrets;
+        if let (Some(first), Some(second)) = (first, second)
+            && first.0 == second.0
+        {
+            self.faults.push(format!("{one} and {other} must differ"));
+        }
+    }
+
     fn unknown_settings(&mut self) {
         for (section, value) in &self.file {
             let Some(table) = value.as_table() else {
@@ -251,10 +271,7 @@ impl Config {
             |t| t.parse().ok(),
         );
         let workers = r.size("http.workers", 1..=256, cores_i64);
-        let body_bytes = r.size("http.body_limit_bytes", 1_024..=10_485_760, 65_536);
-        let bulk_body_bytes = r.size("http.bulk_body_limit_bytes", 65_536..=268_435_456, 33_554_432);
-        let per_user = r.number("http.user_requests_per_sec", 1..=1_000_000, 50);
-        let logins = r.number("http.logins_per_min", 1..=1_000_000, 10);
+        let limits = Self::read_limits(r);
         let client_timeout = r.millis("http.client_timeout_ms", 100..=600_000, 5_000);
         let connections_per_worker = r.size("http.connections_per_worker", 1..=1_000_000, 25_000);
         let shutdown = r.millis("http.shutdown_ms", 0..=600_000, 15_000);
@@ -273,6 +290,7 @@ impl Config {
         let cache_ttl = r.number("catalogue.cache_ttl_secs", 1..=3_600, 30);
         let secret = r.secret("auth.secret", 32..=1_024);
         let ticket_key = r.secret("auth.ticket_key", 32..=32);
+        r.weak_secrets([("auth.secret", &secret), ("auth.ticket_key", &ticket_key)]);
         let access_ttl_secs = r.number("auth.access_ttl_secs", 10..=86_400, 900);
         let refresh_ttl_days = r.number("auth.refresh_ttl_days", 1..=3_650, 30);
         let hashes_at_once = r.size("auth.hashes_at_once", 1..=256, cores_i64);
@@ -280,14 +298,13 @@ impl Config {
         let allow_token_mint = r.flag("auth.allow_token_mint", false);
         let line_tick = r.millis("line.tick_ms", 50..=10_000, 500);
         let early_poll_guard = r.flag("line.early_poll_guard", true);
-        let snapshot_ms = r.number("line.snapshot_ms", 0..=1_000, 250);
-        let streams = r.size("line.streams", 0..=1_000_000, 20_000);
         let sweep_interval = r.millis("sweeper.interval_ms", 50..=600_000, 1_000);
         let sweep_batch = r.number("sweeper.batch", 1..=10_000, 500);
         let currency =
             r.parsed("money.currency", None, Currency::parse("KRW").ok(), "an ISO 4217 code such as KRW", |t| {
                 Currency::parse(t).ok()
             });
+        let free_top_up = r.flag("money.free_top_up", false);
         let charge_max_minor = r.number("money.charge_max_minor", 1..=1_000_000_000_000, 10_000_000);
         let log_format = r.parsed("log.format", None, Some(LogFormat::Text), "text or json", |t| match t {
             "text" => Some(LogFormat::Text),
@@ -306,13 +323,7 @@ impl Config {
         Some(Self {
             bind: bind?,
             workers: workers?,
-            limits: Limits {
-                body_bytes: body_bytes?,
-                bulk_body_bytes: bulk_body_bytes?,
-                user_requests_per_sec: u32::try_from(per_user?).ok()?,
-                logins_per_min: u32::try_from(logins?).ok()?,
-                streams: streams?,
-            },
+            limits: limits?,
             client_timeout: client_timeout?,
             connections_per_worker: connections_per_worker?,
             shutdown: shutdown?,
@@ -329,14 +340,37 @@ impl Config {
             hashes_waiting: hashes_waiting?,
             allow_token_mint: allow_token_mint?,
             line_tick: line_tick?,
-            snapshot_ms: snapshot_ms?,
+            snapshot_ms: i64::try_from(limits?.overview_ttl.as_millis()).ok()?,
             early_poll_guard: early_poll_guard?,
             sweep_interval: sweep_interval?,
             sweep_batch: sweep_batch?,
             currency: currency?,
             charge_max_minor: charge_max_minor?,
+            free_top_up: free_top_up?,
             log_format: log_format?,
             log_filter: log_filter?,
+        })
+    }
+
+    fn read_limits(r: &mut Reader<'_>) -> Option<Limits> {
+        let body_bytes = r.size("http.body_limit_bytes", 1_024..=10_485_760, 65_536);
+        let bulk_body_bytes = r.size("http.bulk_body_limit_bytes", 65_536..=268_435_456, 33_554_432);
+        let per_user = r.number("http.user_requests_per_sec", 1..=1_000_000, 50);
+        let logins = r.number("http.logins_per_min", 1..=1_000_000, 10);
+        let body_timeout = r.millis("http.body_timeout_ms", 100..=600_000, 10_000);
+        let body_least_rate = r.size("http.body_least_bytes_per_sec", 1..=1_000_000_000, 16_384);
+        // One look at a line answers everybody for as long as a snapshot does.
+        let overview_ttl = r.millis("line.snapshot_ms", 0..=1_000, 250);
+        let streams = r.size("line.streams", 0..=1_000_000, 20_000);
+        Some(Limits {
+            body_bytes: body_bytes?,
+            bulk_body_bytes: bulk_body_bytes?,
+            user_requests_per_sec: u32::try_from(per_user?).ok()?,
+            logins_per_min: u32::try_from(logins?).ok()?,
+            overview_ttl: overview_ttl?,
+            streams: streams?,
+            body_timeout: body_timeout?,
+            body_least_bytes_per_sec: body_least_rate?,
         })
     }
 
@@ -381,12 +415,20 @@ impl Config {
 mod tests {
     use super::*;
 
+    fn ascending(from: u8) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(from..).for_each(|(byte, value)| *byte = value);
+        bytes
+    }
+
     fn environment(name: &str) -> Option<String> {
-        let secret = STANDARD.encode([7_u8; 32]);
+        let secret = STANDARD.encode(ascending(0));
+        let ticket_key = STANDARD.encode(ascending(100));
         match name {
             "DATABASE_URL" => Some("postgres://localhost/onsale".to_owned()),
             "REDIS_URL" => Some("redis://localhost/0".to_owned()),
-            "ONSALE_AUTH_SECRET" | "ONSALE_AUTH_TICKET_KEY" => Some(secret),
+            "ONSALE_AUTH_SECRET" => Some(secret),
+            "ONSALE_AUTH_TICKET_KEY" => Some(ticket_key),
             _ => None,
         }
     }
@@ -397,7 +439,7 @@ mod tests {
         assert_eq!(config.bind.port(), 8080);
         assert_eq!(config.cache.urls, config.redis.urls);
         assert_eq!(config.redis.mode, RedisMode::Single);
-        assert!(!config.allow_token_mint);
+        assert!(!config.allow_token_mint && !config.free_top_up);
     }
 
     #[test]
@@ -418,6 +460,27 @@ mod tests {
         ] {
             assert!(named(name), "{name} is not named in {faults:#?}");
         }
+    }
+
+    #[test]
+    fn secrets_that_are_none_are_refused() {
+        let with = |secret: &[u8], ticket_key: &[u8]| {
+            let (secret, ticket_key) = (STANDARD.encode(secret), STANDARD.encode(ticket_key));
+            let find = |name: &str| match name {
+                "ONSALE_AUTH_SECRET" => Some(secret.clone()),
+                "ONSALE_AUTH_TICKET_KEY" => Some(ticket_key.clone()),
+                _ => environment(name),
+            };
+            Config::parse("", &find).err().map(|ConfigFaults(faults)| faults.join("; ")).unwrap_or_default()
+        };
+        let (one, other) = (ascending(0), [0x5A; 32]);
+        let mut another = one;
+        another.reverse();
+        assert_eq!(with(&one, &another), "");
+        assert!(with(&[0; 32], &one).contains("auth.secret must be random"));
+        assert!(with(&one, &other).contains("auth.ticket_key must be random"));
+        assert!(with(b"change-me-to-something-long-and-random", &one).contains("auth.secret must be random"));
+        assert!(with(&one, &one).contains("auth.secret and auth.ticket_key must differ"));
     }
 
     #[test]
@@ -444,6 +507,6 @@ mod tests {
         };
         let config = Config::parse("[http]\nbind = '127.0.0.1:8'", &with_bind).expect("right");
         assert_eq!(config.bind.port(), 9);
-        assert!(!format!("{:?}", config.secret).contains('7'));
+        assert_eq!(format!("{:?}", config.secret), "(hidden)");
     }
 }

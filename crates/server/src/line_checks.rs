@@ -4,6 +4,7 @@ use std::{fs::File, io::BufRead, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use onsale_domain::queue::{DrawSeed, LogEntry, LogKind, check_draw, check_log, hex};
+use onsale_infrastructure::security::SignedKind;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -159,6 +160,11 @@ pub fn verify_receipt(receipt: &Path, keys: &Path) -> Result<ReceiptClaims, Chec
     #[derive(Deserialize)]
     struct Head {
         kid: String,
+        typ: String,
+    }
+    #[derive(Deserialize)]
+    struct Audience {
+        aud: String,
     }
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| CheckFault::File(path.display().to_string(), error))
@@ -175,5 +181,12 @@ pub fn verify_receipt(receipt: &Path, keys: &Path) -> Result<ReceiptClaims, Chec
     if !holds {
         return Err(wrong("the signature is not of this key"));
     }
-    serde_json::from_slice(&decoded(claims)?).map_err(|_| wrong("it is no receipt of a line"))
+    // Tickets are signed with the same key.
+    let claims = decoded(claims)?;
+    let audience: Audience = serde_json::from_slice(&claims).map_err(|_| wrong("its claims cannot be read"))?;
+    let of_a_line = [SignedKind::Receipt, SignedKind::Ballot];
+    if !of_a_line.iter().any(|kind| head.typ == kind.typ() && audience.aud == kind.audience()) {
+        return Err(wrong("it is genuine, but no receipt of a line"));
+    }
+    serde_json::from_slice(&claims).map_err(|_| wrong("it is no receipt of a line"))
 }

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -54,8 +55,6 @@ enum Command {
         #[arg(default_value = "up", value_parser = ["up", "down"])]
         direction: String,
     },
-    /// Add the demo data, unless there are concerts already.
-    Seed(ConfigFile),
     /// Operators.
     Operator {
         #[command(subcommand)]
@@ -195,10 +194,6 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             };
             println!("{} migrations {word}", versions.len());
         }
-        Command::Seed(file) => {
-            let config = Config::load(file.config.as_deref())?;
-            println!("{}", if seed(&config).await? { "demo data added" } else { "there are concerts already" });
-        }
         Command::Operator { command: OperatorCommand::Create { email, name, config } } => {
             let config = Config::load(config.config.as_deref())?;
             let password = operator_password()?;
@@ -271,7 +266,7 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
     let secrets = dev::secrets(&data_dir)?;
     let stop = serve::stop_on_signals();
     let given = std::env::var("DATABASE_URL").ok().zip(std::env::var("REDIS_URL").ok());
-    let (stack, database_url, redis_url) = match given {
+    let (mut stack, database_url, redis_url) = match given {
         Some((database_url, redis_url)) => (None, database_url, redis_url),
         None => {
             let stack = Stack::start(StackConfig { data_dir, durable: true, max_connections: 100 }).await?;
@@ -285,6 +280,8 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
         "ONSALE_HTTP_BIND" => Some(bind.to_owned()),
         // The stack's own servers, whatever else is set.
         "ONSALE_DATABASE_URL" | "ONSALE_REDIS_URL" => None,
+        // Demo money is worth nothing.
+        "ONSALE_MONEY_FREE_TOP_UP" => std::env::var(name).ok().or_else(|| Some("true".to_owned())),
         _ => std::env::var(name).ok(),
     };
     // Whatever goes wrong from here on, the stack is stopped in order.
@@ -307,7 +304,20 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
         serve::serve(&config, listener, stop).await?;
         Ok::<(), Failure>(())
     };
-    let served = served.await;
+    // A store that ends by itself is started again, for as long as the server runs.
+    let tended = async {
+        let Some(stack) = &mut stack else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if let Err(error) = stack.tend().await {
+                tracing::error!(%error, "a store does not start again; the next try follows");
+            }
+        }
+    };
+    let served = tokio::select! {
+        served = served => served,
+        () = tended => Ok(()),
+    };
     if let Some(stack) = stack {
         stack.stop().await?;
     }

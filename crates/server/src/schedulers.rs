@@ -24,6 +24,7 @@ use crate::{
 pub fn start(instance: &Instance, config: &Config, stop: &CancellationToken) -> TaskTracker {
     let tasks = TaskTracker::new();
     let keeper = &instance.keeper;
+    tasks.spawn(counter(Arc::clone(keeper), stop.clone()));
     tasks.spawn(promoter(Arc::clone(keeper), instance.gauges.clone(), config.line_tick, stop.clone()));
     tasks.spawn(watcher(Arc::clone(keeper), stop.clone()));
     tasks.spawn(estimates(Arc::clone(&instance.postgres), instance.gauges.clone(), stop.clone()));
@@ -79,6 +80,26 @@ fn record(gauges: &Gauges, tick: &LineTick) {
         Err(error) => {
             gauges.ticks.with_label_values(&["failed"]).inc();
             tracing::warn!(concert_id, %error, "a line's tick failed; the next one tries again");
+        }
+    }
+}
+
+/// Counts seats that somebody wants to know of, each concert by itself: a slow count holds up nothing else.
+pub async fn counter(keeper: Arc<LineKeeper>, stop: CancellationToken) {
+    let mut beat = interval(Duration::from_millis(100));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beat.tick() => {}
+        }
+        for concert in keeper.stock.due() {
+            let keeper = Arc::clone(&keeper);
+            tokio::spawn(async move {
+                if let Err(error) = keeper.stock.count(concert, false).await {
+                    tracing::warn!(%error, concert_id = %concert, "the seats cannot be counted");
+                }
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Serving, from the first connection to the last.
 
-use std::{net::TcpListener, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use onsale_application::{context::Ids, error::StoreError};
 use onsale_http_api::ServerOptions;
@@ -12,6 +12,9 @@ use crate::{
     schedulers,
     wiring::{self, WiringError},
 };
+
+/// How long clients are given, when the server stops, to take answers that are ready.
+const TAKE_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why a server did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +54,7 @@ pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationTok
         shutdown_timeout: config.shutdown,
         connections_per_worker: config.connections_per_worker,
     };
-    let stopping = instance.api.stopping.clone();
+    let api = Arc::clone(&instance.api);
     let server = onsale_http_api::start(instance.api, listener, &options)?;
     let handle = server.handle();
     let serving = tokio::spawn(server);
@@ -59,9 +62,20 @@ pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationTok
     stop.cancelled().await;
     tracing::info!("stopping: no new connections, finishing what is under way");
     // Event streams would last until the time to stop is over.
-    stopping.cancel();
+    api.stopping.cancel();
     // Requests first, then the writes that outlived their requests, then what runs by itself.
-    handle.stop(true).await;
+    let answered = async {
+        while api.metrics.in_flight.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(TAKE_ANSWERS).await;
+    };
+    tokio::select! {
+        () = handle.stop(true) => {}
+        () = answered => tracing::info!("clients that do not take their answers are cut off"),
+    }
+    serving.abort();
+    drop(serving.await);
     let rest = async {
         instance.detached.finish().await;
         schedulers_stop.cancel();
@@ -70,7 +84,6 @@ pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationTok
     if tokio::time::timeout(config.shutdown.max(Duration::from_secs(1)), rest).await.is_err() {
         tracing::warn!("some work was still under way when the time to stop was over; PostgreSQL rolls it back");
     }
-    drop(serving.await);
     tracing::info!("stopped");
     Ok(())
 }

@@ -7,7 +7,11 @@ use crate::config::LogFormat;
 
 /// Starts logging to standard error. Called once; a second call changes nothing.
 pub fn start_logs(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The framework reports each request that is no HTTP as an error: what clients do wrong is not ours to act on.
+    if let Ok(directive) = "actix_http::h1::dispatcher=off".parse() {
+        filter = filter.add_directive(directive);
+    }
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),

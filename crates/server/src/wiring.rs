@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onsale_application::{
     accounts::AccountsFacade,
-    catalogue::CatalogueFacade,
+    catalogue::{Catalogue, CatalogueFacade, READS_AT_ONCE},
     context::Ids,
     error::StoreError,
     line::{Keeper, LineFacade, LineGate, LineRecordsFacade, PollGuard},
@@ -14,15 +14,17 @@ use onsale_application::{
     tickets::TicketsFacade,
     wallets::WalletsFacade,
 };
-use onsale_http_api::{ApiState, Detached, Facades, metrics::Metrics};
+use onsale_http_api::{ApiState, Detached, Facades, Probes, metrics::Metrics};
 use onsale_infrastructure::{
+    catalogue_cache::SharedCatalogue,
     postgres::Postgres,
-    redis::{RedisCatalogueCache, RedisLines, SharedRedis},
+    redis::{RedisLines, SharedRedis},
     seat_map_cache::SeatMapCache,
-    security::{Argon2Hasher, Ed25519TicketSigner, SignedQueueTokens, SignedTokens},
+    security::{Argon2Hasher, Ed25519TicketSigner, Sealer, SignedQueueTokens, SignedTokens},
     system::System,
 };
 use prometheus::Registry;
+use tokio::sync::Semaphore;
 
 use crate::{
     config::Config,
@@ -70,6 +72,50 @@ pub enum WiringError {
     TicketKey,
 }
 
+/// What the outside asks of the process itself.
+fn probes(
+    postgres: &Arc<Postgres>,
+    redis: Arc<SharedRedis>,
+    cache_redis: Arc<SharedRedis>,
+    gauges: &Gauges,
+    registry: Registry,
+) -> Probes {
+    let readiness = {
+        let (postgres, redis) = (Arc::clone(postgres), Arc::clone(&redis));
+        Arc::new(move || {
+            let (postgres, redis) = (Arc::clone(&postgres), Arc::clone(&redis));
+            let check = async move {
+                match postgres.ready().await {
+                    Ok(true) => {}
+                    Ok(false) => return Err("migrations are pending".to_owned()),
+                    Err(_) => return Err("PostgreSQL does not answer".to_owned()),
+                }
+                redis.ready().await.map_err(|_| "Redis does not answer".to_owned())
+            };
+            Box::pin(check) as std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+        })
+    };
+    let scrape = {
+        let (postgres, gauges) = (Arc::clone(postgres), gauges.clone());
+        let pools = [("redis", redis), ("redis_cache", cache_redis)];
+        Arc::new(move || {
+            let numbers = postgres.pool_numbers();
+            let set = |pool: &str, state: &str, count: usize| {
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                gauges.pools.with_label_values(&[pool, state]).set(count);
+            };
+            set("postgres", "open", numbers.open);
+            set("postgres", "free", numbers.free);
+            set("postgres", "waiting", numbers.waiting);
+            for (name, pool) in &pools {
+                set(name, "open", pool.open_connections());
+            }
+            telemetry::scrape(&registry)
+        })
+    };
+    Probes { readiness, scrape }
+}
+
 /// Connects nothing yet: connections are opened as they are needed, so an instance starts while a store is away.
 pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Instance, WiringError> {
     let postgres = Arc::new(Postgres::new(&config.database, runtime.clone())?);
@@ -88,23 +134,31 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
     let currency = config.currency.code().to_owned();
     let refresh_ttl = chrono::Duration::days(config.refresh_ttl_days);
 
+    let catalogue = Arc::new(CatalogueFacade {
+        store: Arc::clone(&postgres),
+        cache: SharedCatalogue::new(Arc::clone(&cache_redis), &config.redis_prefix, config.cache_ttl, System),
+        reads: Semaphore::new(READS_AT_ONCE),
+        context: System,
+        currency: currency.clone(),
+    });
     let facades = Facades {
         accounts: Arc::new(AccountsFacade {
             store: Postgres::clone(&postgres),
             hasher: Argon2Hasher::new(config.hashes_at_once, config.hashes_waiting)?,
             tokens: SignedTokens::new(&config.secret.0, config.access_ttl_secs, refresh_ttl),
             context: System,
-            currency: currency.clone(),
-        }),
-        catalogue: Arc::new(CatalogueFacade {
-            store: Arc::clone(&postgres),
-            cache: RedisCatalogueCache::new(Arc::clone(&cache_redis), &config.redis_prefix, config.cache_ttl),
-            context: System,
             currency,
         }),
+        catalogue: Arc::clone(&catalogue) as Arc<dyn Catalogue>,
         line,
         line_records: Arc::new(LineRecordsFacade(Arc::clone(&postgres))),
-        seat_maps: Arc::new(SeatMapsFacade { maps: Arc::clone(&maps), gate: Arc::clone(&gate) }),
+        seat_maps: Arc::new(SeatMapsFacade {
+            maps: Arc::clone(&maps),
+            gate: Arc::clone(&gate),
+            shows: Arc::clone(&postgres),
+            catalogue,
+            stock: Arc::clone(&keeper.stock),
+        }),
         selling: Arc::new(SellingFacade {
             unit: Arc::clone(&postgres),
             queries: Arc::clone(&postgres),
@@ -117,6 +171,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
             queries: Arc::clone(&postgres),
             context: System,
             charge_max_minor: config.charge_max_minor,
+            free_top_up: config.free_top_up,
         }),
         tickets: Arc::new(TicketsFacade {
             queries: Arc::clone(&postgres),
@@ -129,40 +184,10 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
     let metrics = Metrics::new(&registry)?;
     let gauges = Gauges::new(&registry)?;
     let detached = Detached::new(runtime.clone());
-    let readiness = {
-        let (postgres, redis) = (Arc::clone(&postgres), Arc::clone(&redis));
-        Arc::new(move || {
-            let (postgres, redis) = (Arc::clone(&postgres), Arc::clone(&redis));
-            let check = async move {
-                match postgres.ready().await {
-                    Ok(true) => {}
-                    Ok(false) => return Err("migrations are pending".to_owned()),
-                    Err(_) => return Err("PostgreSQL does not answer".to_owned()),
-                }
-                redis.ready().await.map_err(|_| "Redis does not answer".to_owned())
-            };
-            Box::pin(check) as std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-        })
-    };
-    let scrape = {
-        let (postgres, gauges) = (Arc::clone(&postgres), gauges.clone());
-        let pools = [("redis", redis), ("redis_cache", cache_redis)];
-        Arc::new(move || {
-            let numbers = postgres.pool_numbers();
-            let set = |pool: &str, state: &str, count: usize| {
-                let count = i64::try_from(count).unwrap_or(i64::MAX);
-                gauges.pools.with_label_values(&[pool, state]).set(count);
-            };
-            set("postgres", "open", numbers.open);
-            set("postgres", "free", numbers.free);
-            set("postgres", "waiting", numbers.waiting);
-            for (name, pool) in &pools {
-                set(name, "open", pool.open_connections());
-            }
-            telemetry::scrape(&registry)
-        })
-    };
     let ids: Arc<dyn Ids> = Arc::new(System);
-    let api = Arc::new(ApiState::new(facades, ids, config.limits, detached.clone(), metrics, readiness, scrape));
+    let probes = probes(&postgres, redis, cache_redis, &gauges, registry);
+    let cursors = Sealer::new(&config.secret.0, "cursor")?;
+    let seal = Arc::new(move |text: &str| cursors.seal(text));
+    let api = Arc::new(ApiState::new(facades, ids, config.limits, seal, detached.clone(), metrics, probes));
     Ok(Instance { api, postgres, lines, keeper, gate, gauges, detached })
 }

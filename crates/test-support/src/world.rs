@@ -53,6 +53,11 @@ pub struct Sale {
     pub show: String,
 }
 
+/// A secret that every run has.
+fn secret(start: u8) -> String {
+    STANDARD.encode(std::array::from_fn::<u8, 32, _>(|index| start.wrapping_add(u8::try_from(index).unwrap_or(0) * 5)))
+}
+
 fn required(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         eprintln!("{name} is not set: run the tests with `script/test`, which starts PostgreSQL and Redis");
@@ -90,8 +95,9 @@ impl World {
             ("DATABASE_URL".to_owned(), self.database_url.clone()),
             ("REDIS_URL".to_owned(), self.redis_url.clone()),
             ("ONSALE_REDIS_KEY_PREFIX".to_owned(), self.prefix.clone()),
-            ("ONSALE_AUTH_SECRET".to_owned(), STANDARD.encode([7_u8; 32])),
-            ("ONSALE_AUTH_TICKET_KEY".to_owned(), STANDARD.encode([9_u8; 32])),
+            ("ONSALE_AUTH_SECRET".to_owned(), secret(7)),
+            ("ONSALE_AUTH_TICKET_KEY".to_owned(), secret(9)),
+            ("ONSALE_MONEY_FREE_TOP_UP".to_owned(), "true".to_owned()),
             ("ONSALE_AUTH_ALLOW_TOKEN_MINT".to_owned(), "true".to_owned()),
             ("ONSALE_HTTP_BIND".to_owned(), "127.0.0.1:0".to_owned()),
             ("ONSALE_HTTP_WORKERS".to_owned(), "1".to_owned()),
@@ -146,6 +152,8 @@ impl World {
         let ids = [Uuid::new_v4(), Uuid::new_v4()];
         instance.postgres.ensure_system_accounts(ids, config.currency.code()).await.expect("system accounts");
         let stop = CancellationToken::new();
+        // Seats are counted in any case: that changes nothing.
+        tokio::spawn(schedulers::counter(Arc::clone(&instance.keeper), stop.clone()));
         let schedulers = with_schedulers.then(|| schedulers::start(&instance, &config, &stop));
         let listener = std::net::TcpListener::bind(config.bind).expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));

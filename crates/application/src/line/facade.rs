@@ -15,7 +15,7 @@ use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
     model::{Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, Restored, Snapshot, Whereabouts},
-    ports::{LineJournal, LineStore, QueueTokens, Receipts, Seeds, Verdict},
+    ports::{LineStore, QueueTokens, Receipts, Seeds, Verdict},
     stock::ConcertStock,
     views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},
 };
@@ -46,8 +46,8 @@ pub trait Line: Send + Sync {
     fn check(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(), LineError>;
     /// What a follower sees in a snapshot. Touches no store.
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen;
-    /// What everybody may know.
-    async fn overview(&self, concert: ConcertId) -> Result<LineView, LineError>;
+    /// What everybody may know of a concert's line. From memory, but for the snapshot when it is old.
+    async fn overview(&self, concert: &Concert) -> Result<LineView, LineError>;
     /// Makes new settings take effect now rather than at the next tick.
     async fn apply(&self, concert: &Concert) -> Result<Tended, LineError>;
     /// Calls `count` fans now, within the limit. Answers how many became active.
@@ -408,31 +408,28 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
     }
 
-    async fn overview(&self, concert_id: ConcertId) -> Result<LineView, LineError> {
-        let concert = self.concert(concert_id).await?;
-        let per_minute = i64::from(concert.policy.batch) * 60 / i64::from(concert.policy.interval_secs.max(1));
-        let draw_commitment = LineJournal::draw(&*self.keeper.database, concert_id).await?.map(|draw| draw.commitment);
-        let snapshot =
-            if concert.sale_state == SaleState::Scheduled { None } else { Some(self.snapshot(concert_id).await?) };
-        let (line, stats) = match snapshot {
-            Some(snapshot) => {
-                let line = Self::line_state(&snapshot, snapshot.stock.clone());
-                (LineState { state: concert.sale_state, message: concert.message, ..line }, snapshot.stats)
-            }
-            None => {
-                let stock = self.keeper.stock.of(concert_id).await;
-                let line = LineState {
-                    state: concert.sale_state,
-                    message: concert.message,
-                    sold_out: false,
-                    recovering_secs: None,
-                    returning: 0,
-                    stock,
-                };
-                (line, LineStats::default())
-            }
+    async fn overview(&self, concert: &Concert) -> Result<LineView, LineError> {
+        if !concert.sale_state.is_public() {
+            return Err(LineError::NoConcert);
+        }
+        let promoted_per_minute = i64::from(concert.policy.batch) * 60 / i64::from(concert.policy.interval_secs.max(1));
+        let draw_commitment = self.keeper.commitment(concert).await?;
+        let (line, stats) = if concert.sale_state == SaleState::Scheduled {
+            let line = LineState {
+                state: concert.sale_state,
+                message: concert.message.clone(),
+                sold_out: false,
+                recovering_secs: None,
+                returning: 0,
+                stock: self.keeper.stock.at_hand(concert.id),
+            };
+            (line, LineStats::default())
+        } else {
+            let snapshot = self.snapshot(concert.id).await?;
+            let line = Self::line_state(&snapshot, snapshot.stock.clone());
+            (LineState { state: concert.sale_state, message: concert.message.clone(), ..line }, snapshot.stats)
         };
-        Ok(LineView { line, stats, promoted_per_minute: per_minute, draw_commitment })
+        Ok(LineView { line, stats, promoted_per_minute, draw_commitment })
     }
 
     async fn apply(&self, concert: &Concert) -> Result<Tended, LineError> {

@@ -101,6 +101,8 @@ pub struct Keeper<P, L, C> {
     owner: Uuid,
     lanes: Mutex<HashMap<ConcertId, Arc<Lane>>>,
     seeds: Mutex<HashMap<ConcertId, DrawSeed>>,
+    /// Commitments of opening draws, as far as they cannot change any more.
+    commitments: Mutex<HashMap<ConcertId, Option<[u8; 32]>>>,
 }
 
 fn whole<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -132,6 +134,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             context,
             lanes: Mutex::default(),
             seeds: Mutex::default(),
+            commitments: Mutex::default(),
         }
     }
 
@@ -148,7 +151,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     /// The same, and calls `admit` fans more, within the limit.
     pub async fn tend(&self, concert: &Concert, admit: i64) -> Result<Tended, StoreError> {
         let lane = self.lane(concert.id);
-        let mut tick = self.settings(concert, &lane, admit).await;
+        let mut tick = self.settings(concert, &lane, admit);
         let mut tended = Tended::default();
         (tended.expired, tended.lapsed) = self.sweep(concert.id).await?;
         let mut troubles = 0;
@@ -228,8 +231,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(())
     }
 
-    async fn settings(&self, concert: &Concert, lane: &Lane, admit: i64) -> Tick {
-        let stock = self.stock.of(concert.id).await;
+    fn settings(&self, concert: &Concert, lane: &Lane, admit: i64) -> Tick {
+        let stock = self.stock.at_hand(concert.id);
         Tick {
             state: concert.sale_state,
             policy: concert.policy,
@@ -296,7 +299,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             self.begin_life(concert).await?;
         }
         drop(one);
-        let tick = self.settings(concert, &lane, 0).await;
+        let tick = self.settings(concert, &lane, 0);
         self.lines.promote(concert.id, &tick).await?;
         Ok(())
     }
@@ -446,6 +449,20 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let seed = self.database.draw_seed(id, self.context.seed()).await?;
         whole(&self.seeds).insert(id, seed);
         Ok(seed)
+    }
+
+    /// What was committed to before the opening draw; `None` when the line has none.
+    pub async fn commitment(&self, concert: &Concert) -> Result<Option<[u8; 32]>, StoreError> {
+        use onsale_domain::concert::SaleState::{Draft, PreQueue, Scheduled};
+        if let Some(known) = whole(&self.commitments).get(&concert.id) {
+            return Ok(*known);
+        }
+        let commitment = self.database.draw(concert.id).await?.map(|draw| draw.commitment);
+        // Before the sale a draw may still be committed to.
+        if commitment.is_some() || !matches!(concert.sale_state, Draft | Scheduled | PreQueue) {
+            whole(&self.commitments).insert(concert.id, commitment);
+        }
+        Ok(commitment)
     }
 
     /// The seed, if this process has needed it before.

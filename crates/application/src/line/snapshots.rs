@@ -136,8 +136,13 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
             }
         };
         let taken_ms = self.clock.monotonic_ms();
-        let next = Snapshot { taken_ms, stock: self.stock.of(concert).await, ..next };
+        let next = Snapshot { taken_ms, stock: self.stock.at_hand(concert), ..next };
         Ok(Some(publish(cell, next)))
+    }
+
+    /// How many lines this process keeps something of.
+    pub fn lines(&self) -> usize {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Hears of every new snapshot of a line.

@@ -3,14 +3,22 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use onsale_domain::{ids::ConcertId, queue::Stock};
+use onsale_domain::{
+    ids::{ConcertId, ShowId},
+    queue::Stock,
+};
 
 use crate::{context::Clock, error::StoreError};
 
-/// The seats of one section, all shows to come together.
+/// Milliseconds between two counts at least.
+const COUNT_EVERY_MS: i64 = 1_000;
+/// A count that nobody has looked at for so many milliseconds is not renewed.
+const WANTED_MS: i64 = 10_000;
+
+/// The seats of one section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionStock {
     /// Section.
@@ -25,7 +33,22 @@ pub struct SectionStock {
     pub currency: String,
 }
 
-/// The seats of a concert, all shows to come together.
+/// The seats of one show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShowStock {
+    /// Which show.
+    pub show_id: ShowId,
+    /// Whether it is still to come.
+    pub to_come: bool,
+    /// Most seats of one fan.
+    pub seats_per_fan: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Each section, by name; none when the show has no seats.
+    pub sections: Vec<SectionStock>,
+}
+
+/// The seats of a concert, all shows to come together, and of each show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConcertStock {
     /// All sections together.
@@ -34,16 +57,52 @@ pub struct ConcertStock {
     pub sections: Vec<SectionStock>,
     /// Most seats of one fan at one show.
     pub seats_per_fan: i64,
+    /// Each show, those over included.
+    pub shows: Vec<ShowStock>,
+}
+
+impl ConcertStock {
+    /// Adds the shows to come up.
+    pub fn of(shows: Vec<ShowStock>) -> Self {
+        let mut whole = Self::default();
+        for show in shows.iter().filter(|show| show.to_come) {
+            whole.seats_per_fan = whole.seats_per_fan.max(show.seats_per_fan);
+            for section in &show.sections {
+                whole.total = whole.total.plus(&section.stock);
+                let same =
+                    |other: &&mut SectionStock| other.section == section.section && other.currency == section.currency;
+                match whole.sections.iter_mut().find(same) {
+                    Some(known) => {
+                        known.stock = known.stock.plus(&section.stock);
+                        known.price_min = known.price_min.min(section.price_min);
+                        known.price_max = known.price_max.max(section.price_max);
+                    }
+                    None => whole.sections.push(section.clone()),
+                }
+            }
+        }
+        whole.sections.sort_by(|one, other| one.section.cmp(&other.section));
+        whole.shows = shows;
+        whole
+    }
 }
 
 /// Counts seats.
 pub trait StockQueries: Send + Sync + 'static {
-    /// The seats of the concert's shows to come. A hold that ran out counts as available.
+    /// The seats of the concert's shows. A hold that ran out counts as available.
     fn concert_stock(&self, concert: ConcertId) -> impl Future<Output = Result<ConcertStock, StoreError>> + Send;
 }
 
 #[derive(Default)]
-struct Counted {
+struct Count {
+    /// One counts at a time; who wants a count that there is does not wait for it.
+    counting: tokio::sync::Mutex<()>,
+    told: RwLock<Told>,
+}
+
+#[derive(Default, Clone)]
+struct Told {
+    wanted_at_ms: i64,
     again_at_ms: i64,
     stock: Option<Arc<ConcertStock>>,
 }
@@ -52,7 +111,7 @@ struct Counted {
 pub struct StockCache<Q, C> {
     queries: Arc<Q>,
     clock: C,
-    counts: Mutex<HashMap<ConcertId, Arc<tokio::sync::Mutex<Counted>>>>,
+    counts: Mutex<HashMap<ConcertId, Arc<Count>>>,
 }
 
 impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
@@ -61,23 +120,58 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
         Self { queries, clock, counts: Mutex::default() }
     }
 
-    /// The seats, counted at most a second ago; less often when counting takes more than a twentieth of that, so that it
-    /// never costs more than 5 % of one connection. When they cannot be counted, the last count holds.
-    pub async fn of(&self, concert: ConcertId) -> Option<Arc<ConcertStock>> {
-        let cell = {
-            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(counts.entry(concert).or_default())
-        };
-        let mut counted = cell.lock().await;
-        let now = self.clock.monotonic_ms();
-        if now >= counted.again_at_ms {
-            match self.queries.concert_stock(concert).await {
-                Ok(stock) => counted.stock = Some(Arc::new(stock)),
-                Err(error) => tracing::warn!(%error, concert_id = %concert, "the seats cannot be counted"),
-            }
-            let done = self.clock.monotonic_ms();
-            counted.again_at_ms = done + ((done - now) * 20).max(1_000);
+    fn count_of(&self, concert: ConcertId) -> Arc<Count> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(counts.entry(concert).or_default())
+    }
+
+    /// The last count, which [`StockCache::due`] keeps from getting old; `None` when there is none yet. Never waits: a slow
+    /// count holds up neither polls nor ticks.
+    pub fn at_hand(&self, concert: ConcertId) -> Option<Arc<ConcertStock>> {
+        let count = self.count_of(concert);
+        let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
+        told.wanted_at_ms = self.clock.monotonic_ms();
+        told.stock.clone()
+    }
+
+    /// The last count, or the first one, which is waited for.
+    pub async fn first(&self, concert: ConcertId) -> Result<Arc<ConcertStock>, StoreError> {
+        match self.at_hand(concert) {
+            Some(stock) => Ok(stock),
+            None => self.count(concert, false).await,
         }
-        counted.stock.clone()
+    }
+
+    /// Concerts whose seats somebody wants to know and that are to be counted now: a second after the last count, or later
+    /// when counting took more than a twentieth of that, so that it never costs more than 5 % of one connection.
+    pub fn due(&self) -> Vec<ConcertId> {
+        let now = self.clock.monotonic_ms();
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = |count: &Count| {
+            let told = count.told.read().unwrap_or_else(PoisonError::into_inner);
+            now >= told.again_at_ms && now - told.wanted_at_ms < WANTED_MS && count.counting.try_lock().is_ok()
+        };
+        counts.iter().filter(|(_, count)| is_due(count)).map(|(concert, _)| *concert).collect()
+    }
+
+    /// Counts now, unless somebody else has while this waited and the caller does not ask `anew`. When the seats cannot be
+    /// counted, the last count holds.
+    pub async fn count(&self, concert: ConcertId, anew: bool) -> Result<Arc<ConcertStock>, StoreError> {
+        let count = self.count_of(concert);
+        let asked_ms = self.clock.monotonic_ms();
+        let _one = count.counting.lock().await;
+        let told = || count.told.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let begun_ms = self.clock.monotonic_ms();
+        if let (Some(stock), true) = (told().stock, !anew && told().again_at_ms > asked_ms) {
+            return Ok(stock);
+        }
+        let counted = self.queries.concert_stock(concert).await.map(Arc::new);
+        let done_ms = self.clock.monotonic_ms();
+        let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
+        told.again_at_ms = done_ms + ((done_ms - begun_ms) * 20).max(COUNT_EVERY_MS);
+        if let Ok(stock) = &counted {
+            told.stock = Some(Arc::clone(stock));
+        }
+        counted
     }
 }

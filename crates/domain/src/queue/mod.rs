@@ -17,7 +17,7 @@ pub use estimate::{
 pub use fairness::{AdmissionFact, FairnessReport, WaitingTimes};
 pub use log::{LogEntry, LogFault, LogHash, LogKind, check_log, hex, place_hash};
 pub use odds::{Stock, odds};
-pub use policy::{Forecast, ForecastRow, QueuePolicy, forecast};
+pub use policy::{Forecast, ForecastRow, PolicyWarning, QueuePolicy, forecast};
 
 /// The position of the fan with `number`: 1 for the first who has not been called yet.
 ///

@@ -12,6 +12,16 @@ pub struct Stock {
 }
 
 impl Stock {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Stock) -> Stock {
+        Stock {
+            available: self.available + other.available,
+            held: self.held + other.held,
+            sold: self.sold + other.sold,
+        }
+    }
+
     /// Nothing is left and nothing can come back from a reservation. A concert without seats is not sold out.
     pub fn is_sold_out(&self) -> bool {
         self.available == 0 && self.held == 0 && self.sold > 0

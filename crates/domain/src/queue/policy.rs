@@ -88,6 +88,41 @@ impl QueuePolicy {
     }
 }
 
+/// Settings that are allowed and probably not meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyWarning {
+    /// A hold can outlive the turn in which it is made. It can be paid all the same, and keeps its slot.
+    TurnShorterThanHold {
+        /// The longest hold of the concert's shows, which is what `active_sliding_secs` should be at least.
+        hold_secs: i32,
+    },
+    /// More fans may be active at once than there are seats left.
+    AdmitsMoreThanSeats {
+        /// Seats left.
+        left: i64,
+        /// A limit that fits: one seat for each active fan.
+        active_limit: i32,
+        /// A batch that fits the limit.
+        batch: i32,
+    },
+}
+
+impl QueuePolicy {
+    /// What an operator should look at once more, given the longest hold of the concert's shows and the seats left.
+    pub fn warnings(&self, longest_hold_secs: Option<i32>, seats_left: i64) -> Vec<PolicyWarning> {
+        let mut warnings = vec![];
+        if let Some(hold_secs) = longest_hold_secs.filter(|secs| *secs > self.active_sliding_secs) {
+            warnings.push(PolicyWarning::TurnShorterThanHold { hold_secs });
+        }
+        if seats_left > 0 && i64::from(self.active_limit) > seats_left {
+            let active_limit = i32::try_from(seats_left).unwrap_or(self.active_limit);
+            let batch = self.batch.min(active_limit);
+            warnings.push(PolicyWarning::AdmitsMoreThanSeats { left: seats_left, active_limit, batch });
+        }
+        warnings
+    }
+}
+
 /// The wait at one position, with the settings of now and with those asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForecastRow {
@@ -141,6 +176,16 @@ pub fn forecast(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn turns_shorter_than_holds_and_limits_above_the_seats_are_warned_of() {
+        let policy = QueuePolicy::default();
+        assert_eq!(policy.warnings(Some(300), 60_000), []);
+        assert_eq!(policy.warnings(None, 0), [], "nothing is known yet");
+        let warnings = policy.warnings(Some(301), 50);
+        let proposal = PolicyWarning::AdmitsMoreThanSeats { left: 50, active_limit: 50, batch: 50 };
+        assert_eq!(warnings, [PolicyWarning::TurnShorterThanHold { hold_secs: 301 }, proposal]);
+    }
 
     #[test]
     fn the_defaults_are_right() {

@@ -50,8 +50,9 @@ pub struct ConcertChangesDto {
     title: Option<String>,
     #[schema(max_length = 4000)]
     description: Option<String>,
-    /// Next stage: `scheduled`, `pre_queue`, `on_sale`, `paused`, `draining`, `closed`, or back to `draft` before the sale began.
-    #[schema(example = "on_sale")]
+    /// Next stage: `scheduled`, `pre_queue`, `on_sale` (which needs a seat to sell), `paused`, `draining`, or back to `draft`
+    /// before the sale began. A sale is closed by `POST .../queue/close`, which asks for a confirmation.
+    #[schema(example = "scheduled")]
     sale_state: Option<String>,
 }
 
@@ -204,9 +205,13 @@ pub(crate) async fn edit_concert(
     let sale_state = match sale_state {
         None => None,
         Some(word) => Some(SaleState::parse(&word).ok_or_else(|| {
-            Faults::one("sale_state", "must be draft, scheduled, pre_queue, on_sale, paused, draining or closed")
+            Faults::one("sale_state", "must be draft, scheduled, pre_queue, on_sale, paused or draining")
         })?),
     };
+    if sale_state == Some(SaleState::Closed) {
+        let how = "a sale is closed by POST .../queue/close, which asks for a confirmation";
+        return Err(Faults::one("sale_state", how).into());
+    }
     let changes = ConcertChanges { title, description, sale_state, ..ConcertChanges::default() };
     let edited = edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
     Ok(concert(&mut HttpResponse::Ok(), edited))

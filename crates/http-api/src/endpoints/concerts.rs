@@ -105,10 +105,10 @@ impl From<Show> for ShowDto {
     responses((status = 200, description = "A page of concerts", body = ConcertPage)))]
 #[get("/concerts")]
 pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQuery>) -> ApiResult {
-    let page = state.facades.catalogue.concerts(query.0.start()?, query.0.limit()?).await?;
+    let page = state.facades.catalogue.concerts(query.0.start(&state.seal)?, query.0.limit()?).await?;
     let page = ConcertPage {
         items: page.items.into_iter().map(ConcertDto::from).collect(),
-        next_cursor: page.next.map(cursor),
+        next_cursor: page.next.map(|start| cursor(start, &state.seal)),
     };
     Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
 }
@@ -128,8 +128,10 @@ pub(crate) async fn read(request: HttpRequest, state: State, id: Id) -> ApiResul
     responses((status = 200, description = "A page of shows", body = ShowPage)))]
 #[get("/concerts/{id}/shows")]
 pub(crate) async fn shows(request: HttpRequest, state: State, id: Id, query: Query<PageQuery>) -> ApiResult {
-    let page = state.facades.catalogue.shows(ConcertId(id.0), query.0.start()?, query.0.limit()?).await?;
-    let page =
-        ShowPage { items: page.items.into_iter().map(ShowDto::from).collect(), next_cursor: page.next.map(cursor) };
+    let page = state.facades.catalogue.shows(ConcertId(id.0), query.0.start(&state.seal)?, query.0.limit()?).await?;
+    let page = ShowPage {
+        items: page.items.into_iter().map(ShowDto::from).collect(),
+        next_cursor: page.next.map(|start| cursor(start, &state.seal)),
+    };
     Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
 }

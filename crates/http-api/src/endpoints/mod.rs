@@ -22,7 +22,10 @@ use utoipa::IntoParams;
 use utoipa_actix_web::{scope, service_config::ServiceConfig};
 use uuid::Uuid;
 
-use crate::problem::{ApiError, Code};
+use crate::{
+    problem::{ApiError, Code},
+    state::Seal,
+};
 
 /// What a handler returns.
 pub type ApiResult = Result<HttpResponse, ApiError>;
@@ -118,9 +121,14 @@ impl PageQuery {
         }
     }
 
-    /// A cursor of a list by time and id.
-    fn start(&self) -> Result<Option<PageStart>, ApiError> {
+    /// A cursor of a public list by time and id: only one that this installation gave out. So nobody can make up pages to be
+    /// read and kept.
+    fn start(&self, seal: &Seal) -> Result<Option<PageStart>, ApiError> {
         let parse = |text: &str| {
+            let (text, sealed) = text.rsplit_once('_')?;
+            if seal(text) != sealed {
+                return None;
+            }
             let (micros, id) = text.split_once('_')?;
             let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
             // Beyond the years of any show lies nothing, and PostgreSQL's calendar ends before chrono's.
@@ -152,8 +160,10 @@ impl PageQuery {
     }
 }
 
-fn cursor(start: PageStart) -> String {
-    format!("{}_{}", start.at.timestamp_micros(), start.id)
+fn cursor(start: PageStart, seal: &Seal) -> String {
+    let text = format!("{}_{}", start.at.timestamp_micros(), start.id);
+    let sealed = seal(&text);
+    format!("{text}_{sealed}")
 }
 
 /// A stored or fresh answer as a response.

@@ -1,14 +1,21 @@
 //! The line: joining, asking, leaving.
 
 use actix_web::{HttpResponse, delete, get, post};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use onsale_application::line::{LineState, LineView, PlaceState, PlaceView};
+use onsale_application::{
+    catalogue::Concert,
+    line::{LineState, LineView, PlaceState, PlaceView},
+};
 use onsale_domain::{ids::ConcertId, queue::hex};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{ApiResult, instant, private};
-use crate::extract::{Id, QueueToken, SignedIn, State};
+use crate::{
+    extract::{Id, QueueToken, SignedIn, State},
+    problem::ApiError,
+};
 
 /// Seats of a concert's shows to come, all together.
 #[derive(Serialize, ToSchema)]
@@ -177,8 +184,25 @@ impl From<PlaceView> for QueuePlace {
     responses((status = 200, description = "The line", body = QueueOverview)))]
 #[get("/concerts/{id}/queue")]
 pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
-    let LineView { line, stats, promoted_per_minute, draw_commitment } =
-        state.facades.line.overview(ConcertId(id.0)).await?;
+    // From memory too: nothing is kept for a concert that there is not.
+    let concert = state.facades.catalogue.concert(ConcertId(id.0)).await?;
+    let body = match &state.overviews {
+        None => overview_of(&state, &concert).await?,
+        // One look serves everybody who asks within the time of a snapshot.
+        Some(overviews) => match overviews.get(&id.0).await {
+            Some(body) => body,
+            None => {
+                let body = overview_of(&state, &concert).await?;
+                overviews.insert(id.0, body.clone()).await;
+                body
+            }
+        },
+    };
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).content_type("application/json").body(body))
+}
+
+async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError> {
+    let LineView { line, stats, promoted_per_minute, draw_commitment } = state.facades.line.overview(concert).await?;
     let sections = line.stock.iter().flat_map(|stock| &stock.sections);
     let sections = sections.map(|section| SectionDto {
         section: section.section.clone(),
@@ -188,7 +212,7 @@ pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
         price_max: section.price_max,
         currency: section.currency.clone(),
     });
-    Ok(private(&QueueOverview {
+    let told = QueueOverview {
         state: line.state.as_str().to_owned(),
         waiting: stats.waiting,
         active: stats.active,
@@ -200,7 +224,9 @@ pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
         sections: sections.collect(),
         message: line.message,
         draw_commitment: draw_commitment.map(hex),
-    }))
+    };
+    // A plain struct, which always serialises.
+    Ok(serde_json::to_vec(&told).unwrap_or_default().into())
 }
 
 /// Join the line. Joining again returns the same place, and brings a lapsed turn back to the head, once; without showing its token it takes the place over, and the old

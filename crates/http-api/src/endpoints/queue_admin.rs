@@ -1,26 +1,30 @@
 //! How operators steer a line.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, get, post, put};
 use onsale_application::{
-    catalogue::ConcertChanges,
+    catalogue::{Concert, ConcertChanges},
     line::{Forecasting, LineStats},
 };
 use onsale_domain::{
     concert::SaleState,
     ids::ConcertId,
-    queue::{Eta, QueuePolicy},
+    queue::{Eta, PolicyWarning, QueuePolicy},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{ApiResult, private, queue::EtaDto};
 use crate::{
     conditional::version_etag,
     extract::{Id, IfMatch, Json, Operator, State},
+    problem::{ApiError, Code},
 };
 
 /// Settings of a line.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = QueuePolicy)]
 #[serde(deny_unknown_fields)]
 pub struct QueuePolicyDto {
@@ -57,6 +61,50 @@ pub struct QueuePolicyDto {
     /// Most fans waiting, 1 to 10,000,000.
     #[schema(example = 1_000_000, minimum = 1, maximum = 10_000_000)]
     waiting_limit: i32,
+    /// Settings that are allowed and probably not meant, in answers. When it is sent back, it is not looked at.
+    #[serde(default)]
+    #[schema(read_only, required = false)]
+    warnings: Vec<PolicyWarningDto>,
+}
+
+/// A setting that is allowed and probably not meant.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyWarning)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyWarningDto {
+    /// `turn_shorter_than_hold` or `admits_more_than_seats`.
+    #[schema(example = "admits_more_than_seats")]
+    code: String,
+    #[schema(example = "2100 fans may be active at once, and 50 seats are left")]
+    message: String,
+    /// Settings that would fit, by their names.
+    #[schema(example = json!({ "active_limit": 50, "batch": 50 }))]
+    proposal: BTreeMap<String, i32>,
+}
+
+impl PolicyWarningDto {
+    fn of(policy: &QueuePolicy, warning: PolicyWarning) -> Self {
+        let (code, message, proposal) = match warning {
+            PolicyWarning::TurnShorterThanHold { hold_secs } => (
+                "turn_shorter_than_hold",
+                format!(
+                    "seats are held for {hold_secs} s and an unused turn lasts {} s: they can be paid all the same, and keep the slot",
+                    policy.active_sliding_secs
+                ),
+                vec![
+                    ("active_sliding_secs", hold_secs),
+                    ("active_absolute_secs", policy.active_absolute_secs.max(hold_secs)),
+                ],
+            ),
+            PolicyWarning::AdmitsMoreThanSeats { left, active_limit, batch } => (
+                "admits_more_than_seats",
+                format!("{} fans may be active at once, and {left} seats are left", policy.active_limit),
+                vec![("active_limit", active_limit), ("batch", batch)],
+            ),
+        };
+        let proposal = proposal.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { code: code.to_owned(), message, proposal }
+    }
 }
 
 fn claim_secs() -> i32 {
@@ -101,6 +149,7 @@ impl From<QueuePolicy> for QueuePolicyDto {
             return_secs: policy.return_secs,
             recovery_hold_secs: policy.recovery_hold_secs,
             waiting_limit: policy.waiting_limit,
+            warnings: vec![],
         }
     }
 }
@@ -150,13 +199,21 @@ fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
     }
 }
 
+/// The settings of a concert's line, with what should be looked at once more.
+async fn policy_answer(state: &State, concert: &Concert) -> ApiResult {
+    let warnings = state.facades.catalogue.policy_warnings(concert).await?;
+    let warnings = warnings.into_iter().map(|warning| PolicyWarningDto::of(&concert.policy, warning)).collect();
+    let policy = QueuePolicyDto { warnings, ..concert.policy.into() };
+    Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(policy))
+}
+
 /// The settings of a line. `ETag` is the concert's version.
 #[utoipa::path(tag = "Operators", operation_id = "readQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The settings", body = QueuePolicyDto)))]
 #[get("/admin/concerts/{id}/queue/policy")]
 pub(crate) async fn read_policy(_operator: Operator, state: State, id: Id) -> ApiResult {
     let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-    Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(QueuePolicyDto::from(concert.policy)))
+    policy_answer(&state, &concert).await
 }
 
 /// Change the settings of a line, also while the sale runs. A lower limit lets active fans finish.
@@ -173,13 +230,13 @@ pub(crate) async fn write_policy(
 ) -> ApiResult {
     let changes = ConcertChanges { policy: Some(body.value.into()), ..ConcertChanges::default() };
     let concert = super::admin::edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
-    Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(QueuePolicyDto::from(concert.policy)))
+    policy_answer(&state, &concert).await
 }
 
-async fn become_(state: &State, operator: Operator, id: Id, next: SaleState) -> ApiResult {
+async fn become_(state: &State, operator: Operator, id: Id, expected: Option<i32>, next: SaleState) -> ApiResult {
     let changes = ConcertChanges { sale_state: Some(next), ..ConcertChanges::default() };
-    let concert = super::admin::edit(state, operator.0, ConcertId(id.0), None, changes).await?;
-    let stats = state.facades.line.overview(concert.id).await.map(|view| view.stats).unwrap_or_default();
+    let concert = super::admin::edit(state, operator.0, ConcertId(id.0), expected, changes).await?;
+    let stats = state.facades.line.overview(&concert).await.map(|view| view.stats).unwrap_or_default();
     Ok(private(&stats_of(concert.sale_state, stats)))
 }
 
@@ -188,7 +245,7 @@ async fn become_(state: &State, operator: Operator, id: Id, next: SaleState) -> 
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/pause")]
 pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, SaleState::Paused).await
+    become_(&state, operator, id, None, SaleState::Paused).await
 }
 
 /// Resume: on sale again.
@@ -196,7 +253,7 @@ pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/resume")]
 pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, SaleState::OnSale).await
+    become_(&state, operator, id, None, SaleState::OnSale).await
 }
 
 /// Drain: nobody joins any more, who waits is still promoted.
@@ -204,15 +261,49 @@ pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResul
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/drain")]
 pub(crate) async fn drain(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, SaleState::Draining).await
+    become_(&state, operator, id, None, SaleState::Draining).await
 }
 
-/// Close: the end of the sale.
+/// A confirmation that the sale is to end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseSale {
+    /// The id of the concert, once more.
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
+    confirm: Option<String>,
+}
+
+/// Close: the end of the sale, for good. Nobody joins, is promoted or reserves any more, and everybody who waits loses the
+/// place; seats that are held can still be paid until their holds end. It cannot be taken back, so the body repeats the
+/// concert's id; without it the answer says what closing would do and changes nothing. To stop for a while, pause; to let
+/// those in line finish, drain.
 #[utoipa::path(tag = "Operators", operation_id = "closeQueue", params(("id" = Uuid, Path, description = "Concert")),
+    request_body = CloseSale,
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/close")]
-pub(crate) async fn close(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, SaleState::Closed).await
+pub(crate) async fn close(
+    operator: Operator,
+    state: State,
+    id: Id,
+    version: IfMatch,
+    body: Json<CloseSale>,
+) -> ApiResult {
+    let confirmed = body.value.confirm.is_some_and(|confirm| Uuid::try_parse(&confirm) == Ok(id.0));
+    if !confirmed {
+        let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
+        let stats = state.facades.line.overview(&concert).await.map(|view| view.stats).unwrap_or_default();
+        let detail = format!(
+            "closing is the end of the sale of \"{}\" and cannot be taken back: {} who wait lose their places, {} who are \
+             active can only pay what they hold. Pause stops for a while, drain lets those in line finish. To close, \
+             send {{\"confirm\": \"{}\"}}",
+            concert.details.title,
+            stats.waiting + stats.registered,
+            stats.active,
+            id.0
+        );
+        return Err(ApiError::detail(Code::ConfirmationRequired, detail));
+    }
+    become_(&state, operator, id, Some(version.0), SaleState::Closed).await
 }
 
 /// Numbers of a line.
@@ -220,7 +311,8 @@ pub(crate) async fn close(operator: Operator, state: State, id: Id) -> ApiResult
     responses((status = 200, description = "The numbers", body = QueueStatsDto)))]
 #[get("/admin/concerts/{id}/queue/stats")]
 pub(crate) async fn read_stats(_operator: Operator, state: State, id: Id) -> ApiResult {
-    let view = state.facades.line.overview(ConcertId(id.0)).await?;
+    let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
+    let view = state.facades.line.overview(&concert).await?;
     Ok(private(&stats_of(view.line.state, view.stats)))
 }
 

@@ -1,16 +1,21 @@
 //! What a line leaves behind, for everybody to check and for operators to read.
 
+use std::{sync::Arc, time::Duration};
+
 use actix_web::{HttpResponse, get};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
-use onsale_application::error::StoreError;
+use moka::future::Cache;
+use onsale_application::{error::StoreError, line::LineRecords};
 use onsale_domain::{
+    fault::Faults,
     ids::ConcertId,
     queue::{LogEntry, LogHash, hex},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::{sync::Semaphore, time::Instant};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -20,17 +25,37 @@ use crate::{
     problem::{ApiError, Code},
 };
 
-/// Entries or ballots sent at once.
+/// Entries or ballots read and sent at once.
 const PART: i64 = 5_000;
+/// Bytes of parts that are kept.
+const PARTS_BYTES: u64 = 32 * 1024 * 1024;
+/// What has been published does not change, so a part is kept for a while.
+const PART_KEPT: Duration = Duration::from_mins(1);
+/// What comes behind the last part shows after this time.
+const LAST_PART_KEPT: Duration = Duration::from_secs(1);
+/// Most readers of published lists at the same time.
+const READERS: usize = 16;
 
 /// Where to start.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogQuery {
-    /// Only entries with a higher index than this; 0 when not given.
+    /// Only entries with a higher index (of the draw: number) than this; 0 when not given.
     #[param(minimum = 0)]
     after: Option<i64>,
+    /// Most entries, 1 to 100,000; all when not given.
+    #[param(minimum = 1, maximum = 100_000)]
+    limit: Option<i64>,
+}
+
+impl LogQuery {
+    fn range(&self) -> Result<(i64, i64), ApiError> {
+        match self.limit {
+            Some(limit) if !(1..=100_000).contains(&limit) => Err(Faults::one("limit", "must be 1 to 100000").into()),
+            limit => Ok((self.after.unwrap_or(0).max(0), limit.unwrap_or(i64::MAX))),
+        }
+    }
 }
 
 /// Waiting times and estimates of a line, and whether it was fair.
@@ -124,25 +149,94 @@ fn ballot_line((number, ballot): &(i64, Uuid)) -> (i64, String) {
     (*number, json!({ "number": number, "ballot": ballot }).to_string())
 }
 
-/// What `read` gives behind a position, part by part, as lines, until there is no more. `line` answers an item's position
-/// and text. A stream that ends with an error is cut off, which the client sees; the log line says why.
-fn list<T, F, R>(after: i64, read: R, line: fn(&T) -> (i64, String)) -> impl Stream<Item = Result<Bytes, StoreError>>
-where
-    R: Fn(i64) -> F,
-    F: Future<Output = Result<Vec<T>, StoreError>>,
-{
-    stream::try_unfold((after, read), move |(after, read)| async move {
-        let part = read(after).await.inspect_err(|error| tracing::warn!(%error, "a published list was cut off"))?;
-        let mut text = String::new();
-        let mut last = None;
-        for item in &part {
-            let (position, item) = line(item);
-            text += &item;
-            text.push('\n');
-            last = Some(position);
+/// Which published list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum List {
+    Log,
+    Ballots,
+}
+
+/// A part of a published list: lines of positions `from + 1` to `from + PART`.
+struct Part {
+    /// Each line with its position.
+    lines: Vec<(i64, String)>,
+    /// Whether nothing stands behind it yet.
+    last: bool,
+    read_at: Instant,
+}
+
+/// Published lists as they were last sent, so that many readers cost one read of the database, and how many may read.
+pub struct Published {
+    parts: Cache<(Uuid, List, i64), Arc<Part>>,
+    readers: Arc<Semaphore>,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        let size = |_: &(Uuid, List, i64), part: &Arc<Part>| {
+            part.lines.iter().map(|(_, line)| u32::try_from(line.len() + 40).unwrap_or(u32::MAX)).sum()
+        };
+        let parts = Cache::builder().weigher(size).max_capacity(PARTS_BYTES).time_to_live(PART_KEPT).build();
+        Self { parts, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+}
+
+async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i64) -> Result<Part, StoreError> {
+    let id = ConcertId(concert);
+    let lines: Vec<(i64, String)> = match list {
+        List::Log => records.log(id, from, PART).await?.iter().map(log_line).collect(),
+        List::Ballots => records.ballots(id, from, PART).await?.iter().map(ballot_line).collect(),
+    };
+    let last = i64::try_from(lines.len()).unwrap_or(i64::MAX) < PART;
+    // Parts begin at round positions whatever was asked for, so that readers share them.
+    let lines = lines.into_iter().filter(|(position, _)| *position <= from + PART).collect();
+    Ok(Part { lines, last, read_at: Instant::now() })
+}
+
+/// The lines behind `after`, at most `most`, part by part. A stream that ends with an error is cut off, which the client
+/// sees; the log line says why.
+fn list(
+    state: &State,
+    concert: Uuid,
+    list: List,
+    after: i64,
+    most: i64,
+) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, ApiError> {
+    let permit = Arc::clone(&state.published.readers).try_acquire_owned().map_err(|_| ApiError::new(Code::Busy))?;
+    let (parts, records) = (state.published.parts.clone(), state.facades.line_records.clone());
+    Ok(stream::try_unfold(Some((after, most, permit)), move |mut reading| {
+        let (parts, records) = (parts.clone(), records.clone());
+        async move {
+            while let Some((after, most, permit)) = reading.filter(|(_, most, _)| *most > 0) {
+                let from = after / PART * PART;
+                let key = (concert, list, from);
+                if parts.get(&key).await.is_some_and(|part| part.last && part.read_at.elapsed() > LAST_PART_KEPT) {
+                    parts.invalidate(&key).await;
+                }
+                let load = async { read_part(&*records, concert, list, from).await.map(Arc::new) };
+                let part = parts.try_get_with(key, load).await.map_err(|error| {
+                    tracing::warn!(%error, "a published list was cut off");
+                    StoreError::Unavailable(error.to_string().into())
+                })?;
+                let mut text = String::new();
+                let mut left = most;
+                for (_, line) in part.lines.iter().filter(|(position, _)| *position > after) {
+                    if left == 0 {
+                        break;
+                    }
+                    text += line;
+                    text.push('\n');
+                    left -= 1;
+                }
+                reading = (!part.last).then_some((from + PART, left, permit));
+                // An empty piece would end the answer.
+                if !text.is_empty() {
+                    return Ok::<_, StoreError>(Some((Bytes::from(text), reading)));
+                }
+            }
+            Ok(None)
         }
-        Ok(last.map(|last| (text.into(), (last, read))))
-    })
+    }))
 }
 
 /// The published log of a line: what happened to which number, each entry sealed with the hash of all before it. One JSON
@@ -152,27 +246,23 @@ where
     responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson")))]
 #[get("/concerts/{id}/queue/log")]
 pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
-    let concert = ConcertId(id.0);
-    state.facades.catalogue.concert(concert).await?;
-    let records = state.facades.line_records.clone();
-    let read = move |after| {
-        let records = records.clone();
-        async move { records.log(concert, after, PART).await }
-    };
-    let parts = list(query.0.after.unwrap_or(0).max(0), read, log_line);
+    state.facades.catalogue.concert(ConcertId(id.0)).await?;
+    let (after, most) = query.0.range()?;
+    let parts = list(&state, id.0, List::Log, after, most)?;
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
 }
 
 /// The opening draw: first a line with the commitment and, once everybody has been drawn, the seed; then a line per ballot
-/// in the order of the numbers. See docs/ACCOUNTABLE.md for how to check it.
-#[utoipa::path(tag = "Queue", operation_id = "readQueueDraw", params(("id" = Uuid, Path, description = "Concert")),
+/// in the order of the numbers, those above `after`. See docs/ACCOUNTABLE.md for how to check it.
+#[utoipa::path(tag = "Queue", operation_id = "readQueueDraw",
+    params(("id" = Uuid, Path, description = "Concert"), LogQuery),
     responses((status = 200, description = "The draw", body = String, content_type = "application/x-ndjson")))]
 #[get("/concerts/{id}/queue/draw")]
-pub(crate) async fn draw(state: State, id: Id) -> ApiResult {
+pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
-    let records = state.facades.line_records.clone();
-    let draw = records.draw(concert).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let (after, most) = query.0.range()?;
+    let draw = state.facades.line_records.draw(concert).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
     let head = json!({
         "concert": id.0,
         "commitment": hex(draw.commitment),
@@ -184,11 +274,9 @@ pub(crate) async fn draw(state: State, id: Id) -> ApiResult {
     if draw.seed.is_none() {
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(head));
     }
-    let read = move |after| {
-        let records = records.clone();
-        async move { records.ballots(concert, after, PART).await }
-    };
-    let parts = stream::once(async { Ok(head) }).chain(list(0, read, ballot_line));
+    // Numbers may begin anywhere.
+    let parts = list(&state, id.0, List::Ballots, after.max(draw.first - 1), most)?;
+    let parts = stream::once(async { Ok(head) }).chain(parts);
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
 }
 

@@ -122,26 +122,27 @@ pub struct Availability {
     sections: Vec<SectionDto>,
 }
 
-/// Counts and prices per section.
+/// Counts and prices per section, from a count that is a second old at most, or a little older when counting takes long.
 #[utoipa::path(tag = "Seats", operation_id = "readAvailability", params(("id" = Uuid, Path, description = "Show")),
     responses((status = 200, description = "What is left", body = Availability)))]
 #[get("/shows/{id}/availability")]
 pub(crate) async fn availability(request: HttpRequest, state: State, id: Id) -> ApiResult {
-    let (map, sections) = state.facades.seat_maps.availability(ShowId(id.0)).await?;
-    let sections: Vec<SectionDto> = sections
+    let show = state.facades.seat_maps.availability(ShowId(id.0)).await?;
+    let sections: Vec<SectionDto> = show
+        .sections
         .into_iter()
         .map(|s| SectionDto {
             section: s.section,
-            available: s.available,
-            held: s.held,
-            sold: s.sold,
-            price_low_minor: s.price_low_minor,
-            price_high_minor: s.price_high_minor,
+            available: s.stock.available,
+            held: s.stock.held,
+            sold: s.stock.sold,
+            price_low_minor: s.price_min,
+            price_high_minor: s.price_max,
         })
         .collect();
     let body = Availability {
-        show_id: map.show_id.0,
-        currency: map.currency.clone(),
+        show_id: show.show_id.0,
+        currency: show.currency,
         available: sections.iter().map(|s| s.available).sum(),
         held: sections.iter().map(|s| s.held).sum(),
         sold: sections.iter().map(|s| s.sold).sum(),

@@ -51,7 +51,7 @@ pub(crate) async fn livez() -> ApiResult {
     responses((status = 200, description = "It can", body = Health)))]
 #[get("/readyz")]
 pub(crate) async fn readyz(state: State) -> ApiResult {
-    match (state.readiness)().await {
+    match (state.probes.readiness)().await {
         Ok(()) => Ok(ok()),
         Err(reason) => Err(ApiError::detail(Code::NotReady, reason)),
     }
@@ -62,7 +62,7 @@ pub(crate) async fn readyz(state: State) -> ApiResult {
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 #[get("/metrics")]
 pub(crate) async fn metrics(state: State) -> ApiResult {
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.scrape)()))
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.probes.scrape)()))
 }
 
 /// This document.

@@ -113,7 +113,7 @@ pub(crate) async fn entries(user: SignedIn, state: State, query: Query<PageQuery
     Ok(private(&WalletEntryPage { items: found.into_iter().map(WalletEntryDto::from).collect(), next_cursor }))
 }
 
-/// Put money into my wallet. The `Idempotency-Key` makes a repeated request harmless.
+/// Put money into my wallet without paying for it, where the installation allows that (`money.free_top_up`). The `Idempotency-Key` makes a repeated request harmless.
 #[utoipa::path(tag = "Wallet", operation_id = "chargeWallet", request_body = NewCharge,
     responses((status = 201, description = "The charge and the new balance", body = ChargeDto)))]
 #[post("/me/wallet/charges")]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
     audit::AuditEntry,
-    catalogue::{CatalogueStore, Concert, Edit, PageStart, SeatsAdded, Show, ShowEdit},
+    catalogue::{CatalogueStore, Concert, Edit, ForSale, PageStart, SeatsAdded, Show, ShowEdit},
     error::StoreError,
     seat_maps::{SeatMap, SeatMapStore, SeatView},
     transaction::{Transaction, UnitOfWork},
@@ -293,6 +293,24 @@ impl CatalogueStore for Postgres {
             Some((true, true, _)) => ShowEdit::HasSales,
             Some(_) => ShowEdit::VersionMismatch,
         })
+    }
+
+    async fn for_sale(&self, concert: ConcertId) -> Result<ForSale, StoreError> {
+        let row: Option<(i64, i64, Option<i32>)> = self
+            .row(|| {
+                statement::<(BigInt, BigInt, Nullable<Integer>)>(
+                    "SELECT coalesce(sum(n.seats), 0)::bigint, coalesce(sum(n.free), 0)::bigint, max(h.hold_secs)
+                     FROM shows h CROSS JOIN LATERAL (
+                        SELECT count(*) AS seats, count(*) FILTER (WHERE s.state = 'available'
+                            OR (s.state = 'held' AND s.held_until <= now())) AS free
+                        FROM seats s WHERE s.show_id = h.id AND s.state <> 'blocked') n
+                     WHERE h.concert_id = $1 AND h.starts_at > now()",
+                )
+                .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        let (seats, left, longest_hold_secs) = row.unwrap_or_default();
+        Ok(ForSale { seats, left, longest_hold_secs })
     }
 
     async fn insert_seats(&self, show: ShowId, seats: &[(Uuid, NewSeat)]) -> Result<SeatsAdded, StoreError> {

@@ -1,10 +1,8 @@
-//! Redis through deadpool-redis: the line, and the shared cache of the catalogue.
+//! Redis through deadpool-redis: the line, and connections that are shared.
 
-mod cache;
 mod line;
 mod script;
 mod shared;
 
-pub use cache::RedisCatalogueCache;
 pub use line::RedisLines;
 pub use shared::{RedisConfig, RedisMode, SharedRedis};

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -134,15 +134,36 @@ impl ConnectionLike for Link {
     }
 }
 
-struct Slot {
-    open: RwLock<Option<Link>>,
+struct Slot<L> {
+    /// The link, and which one of this slot it is.
+    open: RwLock<(u64, Option<L>)>,
     opening: Mutex<()>,
+}
+
+impl<L: Clone> Slot<L> {
+    fn link(&self) -> (u64, Option<L>) {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, link: L) -> u64 {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        *open = (open.0 + 1, Some(link));
+        open.0
+    }
+
+    /// Drops the link that was seen to break, and not one that somebody has opened since.
+    fn forget(&self, broken: u64) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.0 == broken {
+            open.1 = None;
+        }
+    }
 }
 
 /// Shared connections to one Redis, however it is run.
 pub struct SharedRedis {
     source: Arc<Source>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<Link>>,
     next: AtomicUsize,
     timeout: Duration,
     runtime: tokio::runtime::Handle,
@@ -152,14 +173,15 @@ impl SharedRedis {
     /// Opens nothing yet. Connections are driven by `runtime`, which must live as long as this value.
     pub fn new(config: &RedisConfig, runtime: tokio::runtime::Handle) -> Result<Self, StoreError> {
         let source = Arc::new(Source::new(config)?);
-        let slots =
-            (0..config.connections.max(1)).map(|_| Slot { open: RwLock::new(None), opening: Mutex::new(()) }).collect();
+        let slots = (0..config.connections.max(1))
+            .map(|_| Slot { open: RwLock::new((0, None)), opening: Mutex::new(()) })
+            .collect();
         Ok(Self { source, slots, next: AtomicUsize::new(0), timeout: config.timeout, runtime })
     }
 
     /// Runs a command. One whose connection turns out to be broken is sent once more on a new one, so it must be
     /// harmless when it is done twice.
-    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         self.run_raw(command).await.and_then(|result| result.map_err(classify))
     }
 
@@ -184,24 +206,27 @@ impl SharedRedis {
     /// The outer error is an unavailable Redis, the inner one what Redis answered.
     async fn run_raw<T: FromRedisValue>(&self, command: &Cmd) -> Result<Result<T, RedisError>, StoreError> {
         let slot = self.slot()?;
+        // Which link is in use, so that what breaks is dropped and nothing else.
+        let used = AtomicU64::new(0);
         let whole = async {
-            let mut connection = self.connection(slot).await?;
+            let mut connection = self.connection(slot, &used).await?;
+            let seen_broken = || slot.forget(used.load(Ordering::Relaxed));
             match command.query_async(&mut connection).await {
                 Err(error) if connection_is_broken(&error) => {
-                    forget(slot);
+                    seen_broken();
                     if error.is_timeout() {
                         return Err(unavailable(error));
                     }
-                    let mut connection = self.connection(slot).await?;
+                    let mut connection = self.connection(slot, &used).await?;
                     let again = command.query_async(&mut connection).await;
                     if again.as_ref().is_err_and(connection_is_broken) {
-                        forget(slot);
+                        seen_broken();
                     }
                     Ok(again)
                 }
                 Err(error) if is_no_master(&error) => {
                     // The master that this connection leads to is a replica now; the next one leads to the new master.
-                    forget(slot);
+                    seen_broken();
                     Err(unavailable(error))
                 }
                 result => Ok(result),
@@ -210,7 +235,7 @@ impl SharedRedis {
         match tokio::time::timeout(self.timeout, whole).await {
             Ok(result) => result,
             Err(elapsed) => {
-                forget(slot);
+                slot.forget(used.load(Ordering::Relaxed));
                 Err(StoreError::Unavailable(elapsed.into()))
             }
         }
@@ -223,16 +248,20 @@ impl SharedRedis {
 
     /// How many of the shared connections are open.
     pub fn open_connections(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.open.read().unwrap_or_else(PoisonError::into_inner).is_some()).count()
+        self.slots.iter().filter(|slot| slot.link().1.is_some()).count()
     }
 
-    fn slot(&self) -> Result<&Slot, StoreError> {
+    fn slot(&self) -> Result<&Slot<Link>, StoreError> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
         self.slots.get(turn).ok_or_else(|| StoreError::Broken("no shared connection".into()))
     }
 
-    async fn connection(&self, slot: &Slot) -> Result<Link, StoreError> {
-        let at_hand = || slot.open.read().unwrap_or_else(PoisonError::into_inner).clone();
+    async fn connection(&self, slot: &Slot<Link>, used: &AtomicU64) -> Result<Link, StoreError> {
+        let at_hand = || {
+            let (which, link) = slot.link();
+            used.store(which, Ordering::Relaxed);
+            link
+        };
         if let Some(connection) = at_hand() {
             return Ok(connection);
         }
@@ -255,13 +284,9 @@ impl SharedRedis {
             .await
             .map_err(|error| StoreError::Unavailable(error.into()))?
             .map_err(|error: deadpool_redis::PoolError| StoreError::Unavailable(error.into()))?;
-        *slot.open.write().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
+        used.store(slot.put(opened.clone()), Ordering::Relaxed);
         Ok(opened)
     }
-}
-
-fn forget(slot: &Slot) {
-    *slot.open.write().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 fn is_no_master(error: &RedisError) -> bool {
@@ -282,4 +307,21 @@ fn classify(error: RedisError) -> StoreError {
         ["LOADING", "BUSY", "OOM", "READONLY", "MISCONF", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN"].contains(&code)
     });
     if connection_is_broken(&error) || refuses { unavailable(error) } else { StoreError::Broken(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_dropped_only_by_who_saw_it_break() {
+        let slot = Slot { open: RwLock::new((0, None)), opening: Mutex::new(()) };
+        let first = slot.put("first");
+        slot.forget(first);
+        assert_eq!(slot.link().1, None);
+        let second = slot.put("second");
+        // Many commands were under way on the first link; they hear of its end one after the other.
+        slot.forget(first);
+        assert_eq!(slot.link(), (second, Some("second")));
+    }
 }

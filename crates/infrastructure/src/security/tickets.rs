@@ -18,6 +18,41 @@ pub fn verify_ed25519(key: &[u8], signed: &str, signature: &[u8]) -> bool {
         .is_ok_and(|key| key.verify_strict(signed.as_bytes(), &Signature::from_bytes(&signature)).is_ok())
 }
 
+/// What is signed with the key of tickets. Each kind says what it is, in its header and to whom it speaks, so that a gate that
+/// is shown a receipt does not take it for a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedKind {
+    /// The right to a seat, for the gate.
+    Ticket,
+    /// The proof of a place in line, for whoever checks the line.
+    Receipt,
+    /// The proof of a registration for the opening draw, for whoever checks the draw.
+    Ballot,
+}
+
+impl SignedKind {
+    /// All kinds.
+    pub const ALL: [SignedKind; 3] = [SignedKind::Ticket, SignedKind::Receipt, SignedKind::Ballot];
+
+    /// The header `typ`.
+    pub fn typ(self) -> &'static str {
+        match self {
+            SignedKind::Ticket => "onsale-ticket+jwt",
+            SignedKind::Receipt => "onsale-receipt+jwt",
+            SignedKind::Ballot => "onsale-ballot+jwt",
+        }
+    }
+
+    /// The claim `aud`.
+    pub fn audience(self) -> &'static str {
+        match self {
+            SignedKind::Ticket => "onsale-gate",
+            SignedKind::Receipt => "onsale-line",
+            SignedKind::Ballot => "onsale-draw",
+        }
+    }
+}
+
 /// Signs ticket codes with one key.
 pub struct Ed25519TicketSigner {
     key: SigningKey,
@@ -37,8 +72,12 @@ impl Ed25519TicketSigner {
 
 impl Ed25519TicketSigner {
     /// A compact JWS over these claims.
-    fn sign(&self, claims: &serde_json::Value) -> String {
-        let header = json!({ "alg": "EdDSA", "kid": self.key_id, "typ": "JWT" });
+    fn sign(&self, kind: SignedKind, mut claims: serde_json::Value) -> String {
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert("iss".to_owned(), "onsale".into());
+            claims.insert("aud".to_owned(), kind.audience().into());
+        }
+        let header = json!({ "alg": "EdDSA", "kid": self.key_id, "typ": kind.typ() });
         let signed =
             format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = self.key.sign(signed.as_bytes());
@@ -48,27 +87,27 @@ impl Ed25519TicketSigner {
     /// The receipt of a place: its concert, its number, and the hash of its id, which the published log shows when the
     /// place is admitted. Who sees a receipt cannot use the place.
     pub fn receipt(&self, ticket: &QueueTicket) -> String {
-        self.sign(&json!({
-            "iss": "onsale",
-            "use": "queue-receipt",
+        let kind = if ticket.number == 0 { SignedKind::Ballot } else { SignedKind::Receipt };
+        let claims = json!({
             "concert": ticket.concert_id.0,
             "number": ticket.number,
             "place": hex(place_hash(ticket.id)),
             "ballot": (ticket.number == 0).then_some(ticket.id),
             "iat": taken_at_ms(ticket.id) / 1_000,
-        }))
+        });
+        self.sign(kind, claims)
     }
 }
 
 impl TicketSigner for Ed25519TicketSigner {
     fn code(&self, ticket: &Ticket) -> String {
-        self.sign(&json!({
-            "iss": "onsale",
+        let claims = json!({
             "sub": ticket.id.0,
             "show": ticket.show_id.0,
             "seat": format!("{}-{}-{}", ticket.section, ticket.row, ticket.number),
             "iat": ticket.issued_at.timestamp(),
-        }))
+        });
+        self.sign(SignedKind::Ticket, claims)
     }
 
     fn public_keys(&self) -> String {

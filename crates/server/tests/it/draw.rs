@@ -24,6 +24,11 @@ async fn pre_queue(app: &App, idle: bool) -> (Client, String) {
     let operator = app.operator().await;
     let body = json!({ "title": "Drawn", "queue_policy": policy(idle) });
     let concert = operator.post("admin/concerts", body).await.expect(201).json["id"].as_str().unwrap().to_owned();
+    let show = json!({ "venue": "Hall", "starts_at": "2100-01-01T10:00:00Z" });
+    let show = operator.post(&format!("admin/concerts/{concert}/shows"), show).await.expect(201).json["id"].clone();
+    let block = json!({ "section": "A", "rows": 1, "seats_per_row": 2, "price_minor": 1 });
+    let seats = format!("admin/shows/{}/seats", show.as_str().unwrap());
+    operator.post(&seats, json!({ "blocks": [block] })).await.expect(201);
     put(&operator, &concert, "pre_queue").await;
     (operator, concert)
 }

@@ -187,7 +187,7 @@ async fn a_paused_sale_sells_on_and_a_closed_one_only_lets_pay() {
     assert_eq!(app.join(&mut late, &sale).await["state"], "waiting");
     let seats = app.seats(&fans[0], &sale).await;
     let held = fans[0].post(&path, App::choice(&seats[..1])).await.expect(201);
-    operator.post_empty(&format!("{queue}/close")).await.expect(200);
+    app.close_sale(&operator, &sale).await;
     fans[1].post(&path, App::choice(&seats[1..2])).await.expect_problem(409, "sale_closed");
     let joins = format!("concerts/{}/queue/tokens", sale.concert);
     app.fans(1, 0).await.remove(0).post_empty(&joins).await.expect_problem(409, "queue_closed");

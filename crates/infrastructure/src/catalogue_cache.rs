@@ -1,0 +1,172 @@
+//! Copies of the catalogue in the process, and one number in Redis that makes them end.
+//!
+//! What strangers ask for is kept in memory of a fixed size, never in the memory of the line. A write advances a generation
+//! that all instances share. Each looks at it at most ten times a second, however many read, and drops what it has when it
+//! has changed: at once after a write of its own, within [`LOOK_EVERY`] after one of another instance. A copy carries the
+//! version at which its reading began, so a slow reader cannot store what was true before a write. While Redis is away, a
+//! copy lives for [`ALONE`].
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use deadpool_redis::redis;
+use moka::sync::Cache;
+use onsale_application::{
+    catalogue::{CacheTicket, CatalogueCache, Concert, Page, Show},
+    context::Clock,
+};
+use onsale_domain::ids::ConcertId;
+
+use crate::redis::SharedRedis;
+
+/// How often the shared generation is looked at, at most.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a copy lives while the generation cannot be read.
+const ALONE: Duration = Duration::from_secs(1);
+/// Most concerts kept; one with its longest description is 5 KB.
+const CONCERTS: u64 = 10_000;
+/// Most pages kept of each list.
+const PAGES: u64 = 500;
+
+/// A copy, as of a version, made at a moment of the process's clock.
+#[derive(Clone)]
+struct Copy<T> {
+    version: i64,
+    made_ms: i64,
+    value: Arc<T>,
+}
+
+/// What this process knows of the shared generation.
+#[derive(Default)]
+struct Known {
+    /// Advances with each change of the generation and each write of this process.
+    version: i64,
+    generation: Option<i64>,
+    looked_ms: Option<i64>,
+    reachable: bool,
+}
+
+/// The copies of this process.
+pub struct SharedCatalogue<C> {
+    redis: Arc<SharedRedis>,
+    key: String,
+    clock: C,
+    known: Mutex<Known>,
+    looking: tokio::sync::Mutex<()>,
+    concerts: Cache<ConcertId, Copy<Concert>>,
+    concert_pages: Cache<String, Copy<Page<Concert>>>,
+    show_pages: Cache<(ConcertId, String), Copy<Page<Show>>>,
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl<C: Clock> SharedCatalogue<C> {
+    /// Copies live for `ttl` at most. The generation stands under a key that starts with `prefix`.
+    pub fn new(redis: Arc<SharedRedis>, prefix: &str, ttl: Duration, clock: C) -> Self {
+        Self {
+            redis,
+            key: format!("{prefix}:{{catalogue}}:generation"),
+            clock,
+            known: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            concerts: Cache::builder().max_capacity(CONCERTS).time_to_live(ttl).build(),
+            concert_pages: Cache::builder().max_capacity(PAGES).time_to_live(ttl).build(),
+            show_pages: Cache::builder().max_capacity(PAGES).time_to_live(ttl).build(),
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self) -> bool {
+        let now = self.clock.monotonic_ms();
+        self.known().looked_ms.is_some_and(|looked| now - looked < millis(LOOK_EVERY))
+    }
+
+    /// The version to read and store copies at, and whether the generation behind it could be read.
+    async fn version(&self) -> (i64, bool) {
+        if !self.is_fresh() {
+            let _one = self.looking.lock().await;
+            if !self.is_fresh() {
+                let mut command = redis::cmd("GET");
+                command.arg(&self.key);
+                let read = self.redis.run::<Option<i64>>(&command).await;
+                let now = self.clock.monotonic_ms();
+                let mut known = self.known();
+                known.looked_ms = Some(now);
+                known.reachable = read.is_ok();
+                if let Ok(generation) = read {
+                    let generation = Some(generation.unwrap_or(0));
+                    if known.generation != generation {
+                        known.version += 1;
+                        known.generation = generation;
+                    }
+                }
+            }
+        }
+        let known = self.known();
+        (known.version, known.reachable)
+    }
+
+    async fn get<K, T>(&self, copies: &Cache<K, Copy<T>>, key: &K) -> (CacheTicket, Option<T>)
+    where
+        K: std::hash::Hash + Eq + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
+    {
+        let (version, reachable) = self.version().await;
+        let young = |copy: &Copy<T>| reachable || self.clock.monotonic_ms() - copy.made_ms < millis(ALONE);
+        let copy = copies.get(key).filter(|copy| copy.version == version && young(copy));
+        (CacheTicket(Some(version)), copy.map(|copy| T::clone(&copy.value)))
+    }
+
+    fn copy<T: Clone>(&self, ticket: CacheTicket, value: &T) -> Option<Copy<T>> {
+        let made_ms = self.clock.monotonic_ms();
+        ticket.0.map(|version| Copy { version, made_ms, value: Arc::new(value.clone()) })
+    }
+}
+
+impl<C: Clock> CatalogueCache for SharedCatalogue<C> {
+    async fn get_concert(&self, id: ConcertId) -> (CacheTicket, Option<Concert>) {
+        self.get(&self.concerts, &id).await
+    }
+
+    async fn put_concert(&self, ticket: CacheTicket, concert: &Concert) {
+        if let Some(copy) = self.copy(ticket, concert) {
+            self.concerts.insert(concert.id, copy);
+        }
+    }
+
+    async fn get_concerts(&self, page: &str) -> (CacheTicket, Option<Page<Concert>>) {
+        self.get(&self.concert_pages, &page.to_owned()).await
+    }
+
+    async fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert>) {
+        if let Some(copy) = self.copy(ticket, value) {
+            self.concert_pages.insert(page.to_owned(), copy);
+        }
+    }
+
+    async fn get_shows(&self, concert: ConcertId, page: &str) -> (CacheTicket, Option<Page<Show>>) {
+        self.get(&self.show_pages, &(concert, page.to_owned())).await
+    }
+
+    async fn put_shows(&self, ticket: CacheTicket, concert: ConcertId, page: &str, value: &Page<Show>) {
+        if let Some(copy) = self.copy(ticket, value) {
+            self.show_pages.insert((concert, page.to_owned()), copy);
+        }
+    }
+
+    async fn evict(&self) {
+        self.known().version += 1;
+        let mut command = redis::cmd("INCR");
+        command.arg(&self.key);
+        if let Err(error) = self.redis.run::<i64>(&command).await {
+            tracing::warn!(%error, "other instances could not be told of an edit; their copies stay until their time is over");
+        }
+    }
+}

@@ -364,6 +364,15 @@ impl<Tx: Holds, C: Clock> Work<Tx, Reservation, HoldFailure> for ReserveWork<'_,
     }
 }
 
+/// Work that is refused before it begins.
+struct Refuse(GateRefusal);
+
+impl<Tx: Send> Work<Tx, Reservation, ReserveError> for Refuse {
+    async fn run(self, _: &mut Tx) -> Result<Reservation, ReserveError> {
+        Err(self.0.into())
+    }
+}
+
 /// The reason that helps the fan most, in the order in which a person would ask. `None` when there is none any more: who was
 /// in the way has let go.
 fn explain(hold: &Hold<'_>, refusal: &HoldRefusal, contested: Option<SeatId>) -> Option<ReserveError> {
@@ -494,7 +503,16 @@ where
     ) -> Result<StoredAnswer, ReserveError> {
         let concert = self.concert_of(show).await?;
         let give_up_at_ms = self.context.monotonic_ms() + HOLD_WITHIN_MS;
-        let turn = self.gate.pass(concert, fan, queue_token.as_deref(), Purpose::Hold).await?;
+        let turn = match self.gate.pass(concert, fan, queue_token.as_deref(), Purpose::Hold).await {
+            Ok(turn) => turn,
+            // The turn may have ended since the first request with this key, which is still answered.
+            Err(refusal) if idempotent.key.is_some() => {
+                let refused: Result<_, ReserveError> =
+                    idempotency::run(self.unit.as_ref(), fan, &idempotent, Refuse(refusal)).await;
+                return Ok(refused?.answer);
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
         let choices = SeatChoices::new(choices)?;
         // A request that is repeated has to find its stored answer first.
         if idempotent.key.is_none()

@@ -69,7 +69,7 @@ impl SaleState {
 
     /// Whether going from here to `next` puts seats on sale that were not.
     pub fn opens_sale(self, next: SaleState) -> bool {
-        !self.sells() && next == SaleState::OnSale
+        !self.sells() && next.sells()
     }
 
     /// Whether fans see the concert.
@@ -136,6 +136,15 @@ mod tests {
             assert!(!started.may_become(SaleState::Scheduled));
             assert!(started.may_become(SaleState::Closed));
         }
+    }
+
+    #[test]
+    fn every_way_into_selling_opens_the_sale() {
+        use SaleState::{Draft, OnSale, Paused, PreQueue, Scheduled};
+        for before in [Draft, Scheduled, PreQueue] {
+            assert!(before.opens_sale(OnSale) && before.opens_sale(Paused));
+        }
+        assert!(!Paused.opens_sale(OnSale) && !OnSale.opens_sale(OnSale) && !Draft.opens_sale(PreQueue));
     }
 
     #[test]

@@ -79,6 +79,9 @@ async fn sweep() {
     }
 }
 
+/// Marks an answer that streams a list and ends: unlike a stream of events it gets no longer than [`FORGOTTEN`].
+pub(crate) struct EndsInTime;
+
 /// A request, or a stream that answers it, is under way on a connection.
 pub(crate) struct UnderWay(Rc<Connection>);
 

@@ -13,7 +13,7 @@ use actix_web::{
 use tracing::Instrument;
 
 use crate::{
-    connections::{Connection, Keeping, Rest, UnderWay},
+    connections::{Connection, EndsInTime, Keeping, Rest, UnderWay},
     problem::{ApiError, Code},
     state::ApiState,
 };
@@ -77,6 +77,7 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     state.metrics.requests.with_label_values(&[method, route.as_str(), &status.to_string()]).observe(seconds);
     count_outcome(&state, method, &route, problem);
     tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
+    let under_way = under_way.filter(|_| response.response().extensions().get::<EndsInTime>().is_none());
     drop(in_flight);
     Ok(response.map_body(|_, body| Keeping::around(body, rest, under_way)))
 }

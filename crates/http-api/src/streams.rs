@@ -36,9 +36,13 @@ impl Streams {
         Self { permits: Arc::new(Semaphore::new(limit)), open: Arc::default() }
     }
 
-    /// Opens a stream for a fan whose token has been verified; `None` when there are as many as may be.
-    pub fn open(&self, fan: UserId) -> Option<OpenStream> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+    /// Room for one more; `None` when there are as many as may be.
+    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Opens a stream of a fan. The oldest ends when the fan has more than [`STREAMS_PER_FAN`].
+    pub fn open(&self, fan: UserId, permit: OwnedSemaphorePermit) -> OpenStream {
         let replaced = CancellationToken::new();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = open.entry(fan).or_default();
@@ -48,7 +52,7 @@ impl Streams {
         }
         let number = mine.back().map_or(0, |(number, _)| number + 1);
         mine.push_back((number, replaced.clone()));
-        Some(OpenStream { fan, number, open: Arc::clone(&self.open), replaced, _permit: permit })
+        OpenStream { fan, number, open: Arc::clone(&self.open), replaced, _permit: permit }
     }
 }
 
@@ -74,15 +78,16 @@ mod tests {
     fn a_fourth_stream_of_a_fan_ends_the_oldest_and_nobody_elses() {
         let streams = Streams::new(5);
         let (fan, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
-        let mut mine: Vec<_> = (0..STREAMS_PER_FAN).filter_map(|_| streams.open(fan)).collect();
-        let others = streams.open(other).expect("room");
-        let newest = streams.open(fan).expect("room");
+        let open = |fan| streams.permit().map(|permit| streams.open(fan, permit));
+        let mut mine: Vec<_> = (0..STREAMS_PER_FAN).filter_map(|_| open(fan)).collect();
+        let others = open(other).expect("room");
+        let newest = open(fan).expect("room");
         let replaced: Vec<bool> = mine.iter().map(|stream| stream.replaced.is_cancelled()).collect();
         assert_eq!(replaced, [true, false, false]);
         assert!(!others.replaced.is_cancelled() && !newest.replaced.is_cancelled());
-        assert!(streams.open(other).is_none(), "five are open until the replaced one has ended");
+        assert!(open(other).is_none(), "five are open until the replaced one has ended");
         drop(mine.remove(0));
-        assert!(streams.open(other).is_some());
+        assert!(open(other).is_some());
         drop((mine, newest, others));
         assert!(streams.open.lock().expect("not poisoned").is_empty(), "nothing is kept of streams that ended");
     }

@@ -25,10 +25,8 @@ use crate::redis::SharedRedis;
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a copy lives while the generation cannot be read.
 const ALONE: Duration = Duration::from_secs(1);
-/// Most concerts kept; one with its longest description is 5 KB.
-const CONCERTS: u64 = 10_000;
-/// Most pages kept of each list.
-const PAGES: u64 = 500;
+/// Bytes kept of single concerts, of pages of concerts, and of pages of shows, each.
+const BYTES: u64 = 32 * 1024 * 1024;
 
 /// A copy, as of a version, made at a moment of the process's clock.
 #[derive(Clone)]
@@ -60,6 +58,24 @@ pub struct SharedCatalogue<C> {
     show_pages: Cache<(ConcertId, String), Copy<Page<Show>>>,
 }
 
+/// Room for copies, each of which is as large as `bytes` says, and some.
+fn copies<K, T>(ttl: Duration, bytes: fn(&T) -> usize) -> Cache<K, Copy<T>>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    let size = move |_: &K, copy: &Copy<T>| u32::try_from(bytes(&copy.value) + 200).unwrap_or(u32::MAX);
+    Cache::builder().weigher(size).max_capacity(BYTES).time_to_live(ttl).build()
+}
+
+fn concert_bytes(concert: &Concert) -> usize {
+    200 + concert.details.title.len() + concert.details.description.len() + concert.message.len()
+}
+
+fn show_bytes(show: &Show) -> usize {
+    200 + show.details.venue.len()
+}
+
 fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
@@ -73,9 +89,9 @@ impl<C: Clock> SharedCatalogue<C> {
             clock,
             known: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
-            concerts: Cache::builder().max_capacity(CONCERTS).time_to_live(ttl).build(),
-            concert_pages: Cache::builder().max_capacity(PAGES).time_to_live(ttl).build(),
-            show_pages: Cache::builder().max_capacity(PAGES).time_to_live(ttl).build(),
+            concerts: copies(ttl, concert_bytes),
+            concert_pages: copies(ttl, |page: &Page<Concert>| page.items.iter().map(concert_bytes).sum()),
+            show_pages: copies(ttl, |page: &Page<Show>| page.items.iter().map(show_bytes).sum()),
         }
     }
 
@@ -99,10 +115,11 @@ impl<C: Clock> SharedCatalogue<C> {
                 let now = self.clock.monotonic_ms();
                 let mut known = self.known();
                 known.looked_ms = Some(now);
-                known.reachable = read.is_ok();
+                let was_reachable = std::mem::replace(&mut known.reachable, read.is_ok());
                 if let Ok(generation) = read {
                     let generation = Some(generation.unwrap_or(0));
-                    if known.generation != generation {
+                    // What others wrote while nobody could be told is not known either.
+                    if known.generation != generation || !was_reachable {
                         known.version += 1;
                         known.generation = generation;
                     }

@@ -106,7 +106,12 @@ struct Reader<'a> {
     faults: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(file: &str, environment: &'a dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
+        let file = file.parse().map_err(|error| ConfigFaults(vec![format!("the file is no TOML: {error}")]))?;
+        Ok(Self { file, environment, known: BTreeSet::new(), faults: vec![] })
+    }
+
     fn raw(&mut self, name: &'static str, also: Option<&str>) -> Option<String> {
         self.known.insert(name);
         let variable = format!("ONSALE_{}", name.replace('.', "_").to_uppercase());
@@ -207,7 +212,8 @@ impl Reader<'_> {
         const WORDS: [&str; 6] = ["change", "secret", "example", "password", "placeholder", "default"];
         for (name, secret) in &secrets {
             let Some(Secret(bytes)) = secret else { continue };
-            let text = String::from_utf8_lossy(bytes).to_lowercase();
+            // As it was given, and as it was meant.
+            let text = STANDARD.encode(bytes).to_lowercase() + &String::from_utf8_lossy(bytes).to_lowercase();
             if bytes.iter().collect::<BTreeSet<_>>().len() < 8 || WORDS.iter().any(|word| text.contains(word)) {
                 self.faults.push(format!("{name} must be random, for example from: openssl rand -base64 32"));
             }
@@ -249,15 +255,34 @@ impl Config {
 
     /// Checks a file's text and an environment, and names every fault.
     pub fn parse(file: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigFaults> {
-        let file =
-            file.parse::<toml::Table>().map_err(|error| ConfigFaults(vec![format!("the file is no TOML: {error}")]))?;
-        let mut r = Reader { file, environment, known: BTreeSet::new(), faults: vec![] };
+        let mut r = Reader::new(file, environment)?;
         let config = Self::read(&mut r);
         r.unknown_settings();
         match config {
             Some(config) if r.faults.is_empty() => Ok(config),
             _ => Err(ConfigFaults(r.faults)),
         }
+    }
+
+    /// How and what to log, for who must log before the rest is known.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with these settings, together.
+    pub fn logs(file: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<(LogFormat, String), ConfigFaults> {
+        let mut r = Reader::new(file, environment)?;
+        let logs = Self::read_logs(&mut r);
+        logs.ok_or(ConfigFaults(r.faults))
+    }
+
+    fn read_logs(r: &mut Reader<'_>) -> Option<(LogFormat, String)> {
+        let format = r.parsed("log.format", None, Some(LogFormat::Text), "text or json", |t| match t {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        });
+        let filter = r.text("log.filter", "info");
+        Some((format?, filter?))
     }
 
     fn read(r: &mut Reader<'_>) -> Option<Self> {
@@ -306,13 +331,9 @@ impl Config {
             });
         let free_top_up = r.flag("money.free_top_up", false);
         let charge_max_minor = r.number("money.charge_max_minor", 1..=1_000_000_000_000, 10_000_000);
-        let log_format = r.parsed("log.format", None, Some(LogFormat::Text), "text or json", |t| match t {
-            "text" => Some(LogFormat::Text),
-            "json" => Some(LogFormat::Json),
-            _ => None,
-        });
-        let log_filter = r.text("log.filter", "info");
+        let logs = Self::read_logs(r);
         let connections = connections?;
+        let (log_format, log_filter) = logs?;
         let (redis_urls, redis_mode) = redis?;
         // The cache is on the line's Redis unless it has one of its own, a single server.
         let (urls, mode) = match cache_urls? {
@@ -347,8 +368,8 @@ impl Config {
             currency: currency?,
             charge_max_minor: charge_max_minor?,
             free_top_up: free_top_up?,
-            log_format: log_format?,
-            log_filter: log_filter?,
+            log_format,
+            log_filter,
         })
     }
 
@@ -480,6 +501,8 @@ mod tests {
         assert!(with(&[0; 32], &one).contains("auth.secret must be random"));
         assert!(with(&one, &other).contains("auth.ticket_key must be random"));
         assert!(with(b"change-me-to-something-long-and-random", &one).contains("auth.secret must be random"));
+        let words = STANDARD.decode("replacethissecretwithyourownrandomvalue12345").expect("base64");
+        assert!(with(&words, &one).contains("auth.secret must be random"));
         assert!(with(&one, &one).contains("auth.secret and auth.ticket_key must differ"));
     }
 

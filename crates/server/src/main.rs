@@ -264,6 +264,9 @@ async fn seed(config: &Config) -> Result<bool, Failure> {
 async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
     std::fs::create_dir_all(&data_dir)?;
     let secrets = dev::secrets(&data_dir)?;
+    // First, so that what becomes of the stores is heard.
+    let (format, filter) = Config::logs(&secrets, &|name| std::env::var(name).ok())?;
+    telemetry::start_logs(format, &filter);
     let stop = serve::stop_on_signals();
     let given = std::env::var("DATABASE_URL").ok().zip(std::env::var("REDIS_URL").ok());
     let (mut stack, database_url, redis_url) = match given {
@@ -287,7 +290,6 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
     // Whatever goes wrong from here on, the stack is stopped in order.
     let served = async {
         let config = Config::parse(&secrets, &environment)?;
-        telemetry::start_logs(config.log_format, &config.log_filter);
         let listener = serve::listen(&config)?;
         migrations::up(&database_url).await?;
         if seed(&config).await? {

@@ -131,7 +131,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                         Verdict::Over => return Ok(Resumed::Gone),
                         Verdict::Lapsed { until_ms } if intent == Intent::Looks => {
                             let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
-                            return Ok(Resumed::Here(Held { ticket: *shown, at: Whereabouts::Lapsed { until } }));
+                            return Ok(Resumed::Here(Held { ticket, at: Whereabouts::Lapsed { until } }));
                         }
                         known => verdict = Some(known),
                     }
@@ -217,7 +217,10 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             place: PlaceState::Waiting { position },
             eta: moves.then_some(estimate),
             poll_after_ms,
-            odds: stock.as_ref().map(|stock| odds(&stock.total, position, stock.seats_per_fan)),
+            odds: stock
+                .as_ref()
+                .filter(|_| snapshot.state != SaleState::Closed)
+                .map(|stock| odds(&stock.total, position, stock.seats_per_fan)),
             line: Self::line_state(snapshot, stock),
             receipt: None,
         }

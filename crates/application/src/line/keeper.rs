@@ -42,6 +42,8 @@ const BALLOTS: usize = 2_000;
 const BALLOTS_PLACED: usize = 1_000;
 /// Milliseconds for which another process is given to finish a recovery.
 const PATIENCE_MS: i64 = 5_000;
+/// Milliseconds between two looks for holds that have no slot.
+const CHECK_EVERY_MS: i64 = 10_000;
 /// Estimates noted per line between two ticks.
 const TOLD: usize = 100;
 
@@ -71,6 +73,7 @@ struct Memory {
     given_out: i64,
     draw_finished: bool,
     stranger_since: Option<i64>,
+    checked_at_ms: Option<i64>,
 }
 
 #[derive(Default)]
@@ -78,8 +81,9 @@ struct Lane {
     /// One at a time writes news or recovers; others wait, and then find it done.
     settling: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
-    /// When this process last raised the ceiling because numbers were used up; one at a time does.
-    raised_at_ms: tokio::sync::Mutex<Option<i64>>,
+    /// When this process last tried to raise the ceiling because numbers were used up, and whether it could; one at a time
+    /// does.
+    raised: tokio::sync::Mutex<Option<(i64, bool)>>,
     sweeping: tokio::sync::Mutex<()>,
     sweep_wanted: AtomicBool,
     told: Mutex<Vec<Told>>,
@@ -153,6 +157,9 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = self.lane(concert.id);
         let mut tick = self.settings(concert, &lane, admit);
         let mut tended = Tended::default();
+        if self.is_time_to_check(&lane) {
+            self.check_holds(concert.id).await?;
+        }
         (tended.expired, tended.lapsed) = self.sweep(concert.id).await?;
         let mut troubles = 0;
         loop {
@@ -216,6 +223,28 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             }
         }
         Ok((all_expired, all_lapsed))
+    }
+
+    fn is_time_to_check(&self, lane: &Lane) -> bool {
+        let now = self.context.monotonic_ms();
+        let mut memory = whole(&lane.memory);
+        let due = memory.checked_at_ms.is_none_or(|at| now - at >= CHECK_EVERY_MS);
+        if due {
+            memory.checked_at_ms = Some(now);
+        }
+        due
+    }
+
+    /// Finds holds that have no slot, because a process could not tell the line of them.
+    async fn check_holds(&self, id: ConcertId) -> Result<(), StoreError> {
+        let mut behind = UserId(Uuid::nil());
+        loop {
+            let part = self.database.holds(id, behind, count(PART)).await?;
+            let Some(last) = part.last() else { return Ok(()) };
+            behind = last.user_id;
+            let slots: Vec<Slot> = part.iter().map(|hold| Slot::Check(hold.user_id)).collect();
+            self.lines.keep(id, &slots).await?;
+        }
     }
 
     /// The same for slots that have just been given up. Callers who come while one of them sweeps leave it to that one.
@@ -433,12 +462,17 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     /// `asked_at_ms`.
     pub async fn raise_once(&self, concert: &Concert, asked_at_ms: i64) -> Result<(), StoreError> {
         let lane = self.lane(concert.id);
-        let mut raised_at_ms = lane.raised_at_ms.lock().await;
-        if raised_at_ms.is_none_or(|at| at < asked_at_ms) {
-            self.raise(concert, 0).await?;
-            *raised_at_ms = Some(self.context.monotonic_ms());
+        let mut raised = lane.raised.lock().await;
+        match *raised {
+            Some((at, true)) if at >= asked_at_ms => Ok(()),
+            // Who waited for a try that failed does not try again.
+            Some((at, false)) if at >= asked_at_ms => Err(StoreError::Unavailable("numbers are used up".into())),
+            _ => {
+                let done = self.raise(concert, 0).await;
+                *raised = Some((self.context.monotonic_ms(), done.is_ok()));
+                done
+            }
         }
-        Ok(())
     }
 
     /// The seed of a concert's opening draw.

@@ -193,6 +193,8 @@ pub struct HoldLeft {
 pub enum Slot {
     /// Holds of the fan have changed, maybe without a turn: the database must be asked.
     Ask(UserId),
+    /// The fan has a live hold: if nothing has a slot for it, the database must be asked.
+    Check(UserId),
     /// What the database says to a question: milliseconds for which holds last, 0 when there is none.
     Answer(Asked, i64),
 }

@@ -104,6 +104,8 @@ struct Count {
 struct Told {
     wanted_at_ms: i64,
     again_at_ms: i64,
+    /// When the last count began, and whether it could be finished.
+    tried: Option<(i64, bool)>,
     stock: Option<Arc<ConcertStock>>,
 }
 
@@ -125,12 +127,15 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
         Arc::clone(counts.entry(concert).or_default())
     }
 
-    /// The last count, which [`StockCache::due`] keeps from getting old; `None` when there is none yet. Never waits: a slow
-    /// count holds up neither polls nor ticks.
+    /// The last count, which [`StockCache::due`] keeps from getting old; `None` when there is none yet, or when nobody has
+    /// asked for so long that it was not renewed. Never waits: a slow count holds up neither polls nor ticks.
     pub fn at_hand(&self, concert: ConcertId) -> Option<Arc<ConcertStock>> {
         let count = self.count_of(concert);
         let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
-        told.wanted_at_ms = self.clock.monotonic_ms();
+        let now = self.clock.monotonic_ms();
+        if now - std::mem::replace(&mut told.wanted_at_ms, now) >= WANTED_MS {
+            told.stock = None;
+        }
         told.stock.clone()
     }
 
@@ -154,20 +159,25 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
         counts.iter().filter(|(_, count)| is_due(count)).map(|(concert, _)| *concert).collect()
     }
 
-    /// Counts now, unless somebody else has while this waited and the caller does not ask `anew`. When the seats cannot be
-    /// counted, the last count holds.
+    /// Counts now, unless the last count is young and the caller does not ask `anew`, or somebody else has begun one since the
+    /// caller asked. When the seats cannot be counted, the last count holds for [`StockCache::at_hand`].
     pub async fn count(&self, concert: ConcertId, anew: bool) -> Result<Arc<ConcertStock>, StoreError> {
         let count = self.count_of(concert);
         let asked_ms = self.clock.monotonic_ms();
         let _one = count.counting.lock().await;
-        let told = || count.told.read().unwrap_or_else(PoisonError::into_inner).clone();
         let begun_ms = self.clock.monotonic_ms();
-        if let (Some(stock), true) = (told().stock, !anew && told().again_at_ms > asked_ms) {
-            return Ok(stock);
+        let last = count.told.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let tried_since = last.tried.filter(|(at, _)| *at >= asked_ms);
+        match (last.stock, tried_since) {
+            (Some(stock), Some((_, true))) => return Ok(stock),
+            (_, Some((_, false))) => return Err(StoreError::Unavailable("the seats could not be counted".into())),
+            (Some(stock), None) if !anew && last.again_at_ms > asked_ms => return Ok(stock),
+            _ => {}
         }
         let counted = self.queries.concert_stock(concert).await.map(Arc::new);
         let done_ms = self.clock.monotonic_ms();
         let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
+        told.tried = Some((begun_ms, counted.is_ok()));
         told.again_at_ms = done_ms + ((done_ms - begun_ms) * 20).max(COUNT_EVERY_MS);
         if let Ok(stock) = &counted {
             told.stock = Some(Arc::clone(stock));

@@ -70,7 +70,7 @@ pub struct PlaceView {
     pub poll_after_ms: i64,
     /// The line.
     pub line: LineState,
-    /// The chances, in words; `None` when active or when seats have not been counted.
+    /// The chances, in words; `None` when active, closed, or when seats have not been counted.
     pub odds: Option<String>,
     /// Signed proof of a new place.
     pub receipt: Option<String>,

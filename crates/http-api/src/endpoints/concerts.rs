@@ -105,10 +105,11 @@ impl From<Show> for ShowDto {
     responses((status = 200, description = "A page of concerts", body = ConcertPage)))]
 #[get("/concerts")]
 pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQuery>) -> ApiResult {
-    let page = state.facades.catalogue.concerts(query.0.start(&state.seal)?, query.0.limit()?).await?;
+    let whose = "concerts";
+    let page = state.facades.catalogue.concerts(query.0.start(whose, &state.seal)?, query.0.limit()?).await?;
     let page = ConcertPage {
         items: page.items.into_iter().map(ConcertDto::from).collect(),
-        next_cursor: page.next.map(|start| cursor(start, &state.seal)),
+        next_cursor: page.next.map(|start| cursor(start, whose, &state.seal)),
     };
     Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
 }
@@ -128,10 +129,12 @@ pub(crate) async fn read(request: HttpRequest, state: State, id: Id) -> ApiResul
     responses((status = 200, description = "A page of shows", body = ShowPage)))]
 #[get("/concerts/{id}/shows")]
 pub(crate) async fn shows(request: HttpRequest, state: State, id: Id, query: Query<PageQuery>) -> ApiResult {
-    let page = state.facades.catalogue.shows(ConcertId(id.0), query.0.start(&state.seal)?, query.0.limit()?).await?;
+    let whose = format!("shows of {}", id.0);
+    let start = query.0.start(&whose, &state.seal)?;
+    let page = state.facades.catalogue.shows(ConcertId(id.0), start, query.0.limit()?).await?;
     let page = ShowPage {
         items: page.items.into_iter().map(ShowDto::from).collect(),
-        next_cursor: page.next.map(|start| cursor(start, &state.seal)),
+        next_cursor: page.next.map(|start| cursor(start, &whose, &state.seal)),
     };
     Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
 }

@@ -121,12 +121,12 @@ impl PageQuery {
         }
     }
 
-    /// A cursor of a public list by time and id: only one that this installation gave out. So nobody can make up pages to be
-    /// read and kept.
-    fn start(&self, seal: &Seal) -> Result<Option<PageStart>, ApiError> {
+    /// A cursor of this public list by time and id: only one that this installation gave out. So nobody can make up pages to
+    /// be read and kept.
+    fn start(&self, list: &str, seal: &Seal) -> Result<Option<PageStart>, ApiError> {
         let parse = |text: &str| {
             let (text, sealed) = text.rsplit_once('_')?;
-            if seal(text) != sealed {
+            if seal(&format!("{list} {text}")) != sealed {
                 return None;
             }
             let (micros, id) = text.split_once('_')?;
@@ -160,9 +160,9 @@ impl PageQuery {
     }
 }
 
-fn cursor(start: PageStart, seal: &Seal) -> String {
+fn cursor(start: PageStart, list: &str, seal: &Seal) -> String {
     let text = format!("{}_{}", start.at.timestamp_micros(), start.id);
-    let sealed = seal(&text);
+    let sealed = seal(&format!("{list} {text}"));
     format!("{text}_{sealed}")
 }
 

@@ -114,7 +114,8 @@ pub struct QueuePlace {
     /// Fans before this one at most; null unless waiting.
     #[schema(example = 41_199)]
     ahead: Option<i64>,
-    /// Null unless waiting, and when nobody is promoted at the moment.
+    /// Null unless waiting, and while nobody can be promoted: paused, closed, sold out, or the line's store is away. While
+    /// the line recovers it counts `recovering_secs` in.
     eta: Option<EtaDto>,
     /// Milliseconds after which to ask again; before a quarter of them the answer is 429.
     #[schema(example = 31_700)]
@@ -137,7 +138,7 @@ pub struct QueuePlace {
     returning: i64,
     /// Seats; null when they could not be counted yet.
     stock: Option<StockDto>,
-    /// The chances in plain words; null when active or when seats could not be counted yet.
+    /// The chances in plain words; null unless waiting, when the sale is closed, and when seats could not be counted yet.
     #[schema(
         example = "about 18,400 seats left, 420 in open reservations; you are number 41200 in line: not enough unless many before you do not buy."
     )]
@@ -241,7 +242,7 @@ pub(crate) async fn join(user: SignedIn, state: State, id: Id, token: QueueToken
     Ok(response.insert_header(("Cache-Control", "no-store")).json(QueuePlace::from(place)))
 }
 
-/// Where am I? Ask again after `poll_after_ms`. Asking is looking and changes nothing; a lapsed turn comes back by joining.
+/// Where am I? Ask again after `poll_after_ms`. Asking is looking and changes nothing; a lapsed turn comes back by joining, or by using the token behind the line.
 #[utoipa::path(tag = "Queue", operation_id = "readMyPlace", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The fan's place", body = QueuePlace)))]
 #[get("/concerts/{id}/queue/tokens/me")]

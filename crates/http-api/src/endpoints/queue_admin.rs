@@ -61,7 +61,7 @@ pub struct QueuePolicyDto {
     /// Most fans waiting, 1 to 10,000,000.
     #[schema(example = 1_000_000, minimum = 1, maximum = 10_000_000)]
     waiting_limit: i32,
-    /// Settings that are allowed and probably not meant, in answers. When it is sent back, it is not looked at.
+    /// Settings that are allowed and probably not meant, in answers. Sent back as they are, they change nothing.
     #[serde(default)]
     #[schema(read_only, required = false)]
     warnings: Vec<PolicyWarningDto>,
@@ -273,10 +273,9 @@ pub struct CloseSale {
     confirm: Option<String>,
 }
 
-/// Close: the end of the sale, for good. Nobody joins, is promoted or reserves any more, and everybody who waits loses the
-/// place; seats that are held can still be paid until their holds end. It cannot be taken back, so the body repeats the
-/// concert's id; without it the answer says what closing would do and changes nothing. To stop for a while, pause; to let
-/// those in line finish, drain.
+/// Close: the end of the sale, for good. Nobody joins, is promoted or reserves any more; seats that are held can still be
+/// paid until their holds end. It cannot be taken back, so the body repeats the concert's id; without it the answer says
+/// what closing would do and changes nothing. To stop for a while, pause; to let those in line finish, drain.
 #[utoipa::path(tag = "Operators", operation_id = "closeQueue", params(("id" = Uuid, Path, description = "Concert")),
     request_body = CloseSale,
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
@@ -291,15 +290,18 @@ pub(crate) async fn close(
     let confirmed = body.value.confirm.is_some_and(|confirm| Uuid::try_parse(&confirm) == Ok(id.0));
     if !confirmed {
         let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-        let stats = state.facades.line.overview(&concert).await.map(|view| view.stats).unwrap_or_default();
+        let crowd = match state.facades.line.overview(&concert).await {
+            Ok(view) => format!(
+                "{} who wait are never called, {} who are active can only pay what they hold",
+                view.stats.waiting + view.stats.registered,
+                view.stats.active
+            ),
+            Err(_) => "nobody who waits is ever called; how many do cannot be told at the moment".to_owned(),
+        };
         let detail = format!(
-            "closing is the end of the sale of \"{}\" and cannot be taken back: {} who wait lose their places, {} who are \
-             active can only pay what they hold. Pause stops for a while, drain lets those in line finish. To close, \
-             send {{\"confirm\": \"{}\"}}",
-            concert.details.title,
-            stats.waiting + stats.registered,
-            stats.active,
-            id.0
+            "closing is the end of the sale of \"{}\" and cannot be taken back: {crowd}. Pause stops for a while, drain lets \
+             those in line finish. To close, send {{\"confirm\": \"{}\"}}",
+            concert.details.title, id.0
         );
         return Err(ApiError::detail(Code::ConfirmationRequired, detail));
     }

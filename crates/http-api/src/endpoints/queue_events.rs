@@ -191,8 +191,10 @@ pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, i
     let (line, concert) = (state.facades.line.clone(), ConcertId(id.0));
     // Nothing is kept for a token that is not genuine.
     line.check(concert, user.0, &token)?;
-    let open = state.streams.open(user.0).ok_or_else(|| ApiError::new(Code::TooManyStreams))?;
+    let permit = state.streams.permit().ok_or_else(|| ApiError::new(Code::TooManyStreams))?;
     let (view, follower) = line.follow(concert, user.0, &token).await?;
+    // Only a stream that is good takes the place of another.
+    let open = state.streams.open(user.0, permit);
     let known = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
     let first = if known == Some(id_of(&view).as_str()) {
         Bytes::from_static(b"retry: 3000\n: nothing new\n\n")

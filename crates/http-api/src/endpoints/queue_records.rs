@@ -7,7 +7,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
 use moka::future::Cache;
-use onsale_application::{error::StoreError, line::LineRecords};
+use onsale_application::{
+    error::StoreError,
+    line::{DrawView, LineRecords},
+};
 use onsale_domain::{
     fault::Faults,
     ids::ConcertId,
@@ -21,6 +24,7 @@ use uuid::Uuid;
 
 use super::{ApiResult, PageQuery, instant, private};
 use crate::{
+    connections::EndsInTime,
     extract::{Id, Operator, Query, State},
     problem::{ApiError, Code},
 };
@@ -33,8 +37,10 @@ const PARTS_BYTES: u64 = 32 * 1024 * 1024;
 const PART_KEPT: Duration = Duration::from_mins(1);
 /// What comes behind the last part shows after this time.
 const LAST_PART_KEPT: Duration = Duration::from_secs(1);
-/// Most readers of published lists at the same time.
-const READERS: usize = 16;
+/// Loads of parts at the same time.
+const LOADS: usize = 2;
+/// Most readers of published lists at the same time; one who takes nothing is cut off with the connection.
+const READERS: usize = 256;
 
 /// Where to start.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -50,10 +56,16 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
-    fn range(&self) -> Result<(i64, i64), ApiError> {
-        match self.limit {
-            Some(limit) if !(1..=100_000).contains(&limit) => Err(Faults::one("limit", "must be 1 to 100000").into()),
-            limit => Ok((self.after.unwrap_or(0).max(0), limit.unwrap_or(i64::MAX))),
+    /// Behind which position, and how many.
+    fn range(&self) -> Result<(i64, usize), ApiError> {
+        let most = match self.limit.map(usize::try_from) {
+            None => usize::MAX,
+            Some(Ok(limit @ 1..=100_000)) => limit,
+            Some(_) => return Err(Faults::one("limit", "must be 1 to 100000").into()),
+        };
+        match self.after.unwrap_or(0) {
+            after @ 0.. => Ok((after, most)),
+            _ => Err(Faults::one("after", "must be 0 or more").into()),
         }
     }
 }
@@ -156,41 +168,83 @@ enum List {
     Ballots,
 }
 
-/// A part of a published list: lines of positions `from + 1` to `from + PART`.
+/// A part of a published list: up to [`PART`] lines behind a position.
 struct Part {
-    /// Each line with its position.
-    lines: Vec<(i64, String)>,
+    text: Bytes,
+    /// Each line's position and where it ends in the text.
+    lines: Vec<(i64, usize)>,
     /// Whether nothing stands behind it yet.
     last: bool,
     read_at: Instant,
 }
 
-/// Published lists as they were last sent, so that many readers cost one read of the database, and how many may read.
+/// Published lists as they were last sent, so that many readers cost one read of the database, and how many read it.
 pub struct Published {
     parts: Cache<(Uuid, List, i64), Arc<Part>>,
+    draws: Cache<Uuid, Option<DrawView>>,
+    /// Loads at the same time. Who takes what was loaded slowly keeps nobody from loading.
+    loads: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
 
 impl Default for Published {
     fn default() -> Self {
+        // An empty part costs something too.
         let size = |_: &(Uuid, List, i64), part: &Arc<Part>| {
-            part.lines.iter().map(|(_, line)| u32::try_from(line.len() + 40).unwrap_or(u32::MAX)).sum()
+            u32::try_from(256 + part.text.len() + part.lines.len() * 16).unwrap_or(u32::MAX)
         };
-        let parts = Cache::builder().weigher(size).max_capacity(PARTS_BYTES).time_to_live(PART_KEPT).build();
-        Self { parts, readers: Arc::new(Semaphore::new(READERS)) }
+        Self {
+            parts: Cache::builder().weigher(size).max_capacity(PARTS_BYTES).time_to_live(PART_KEPT).build(),
+            draws: Cache::builder().max_capacity(1_000).time_to_live(LAST_PART_KEPT).build(),
+            loads: Arc::new(Semaphore::new(LOADS)),
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
     }
 }
 
 async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i64) -> Result<Part, StoreError> {
     let id = ConcertId(concert);
-    let lines: Vec<(i64, String)> = match list {
+    let found: Vec<(i64, String)> = match list {
         List::Log => records.log(id, from, PART).await?.iter().map(log_line).collect(),
         List::Ballots => records.ballots(id, from, PART).await?.iter().map(ballot_line).collect(),
     };
-    let last = i64::try_from(lines.len()).unwrap_or(i64::MAX) < PART;
-    // Parts begin at round positions whatever was asked for, so that readers share them.
-    let lines = lines.into_iter().filter(|(position, _)| *position <= from + PART).collect();
-    Ok(Part { lines, last, read_at: Instant::now() })
+    let last = i64::try_from(found.len()).unwrap_or(i64::MAX) < PART;
+    let (mut text, mut lines) = (String::new(), Vec::with_capacity(found.len()));
+    for (position, line) in found {
+        text += &line;
+        text.push('\n');
+        lines.push((position, text.len()));
+    }
+    Ok(Part { text: text.into(), lines, last, read_at: Instant::now() })
+}
+
+impl Part {
+    /// The lines behind `after`, at most `most`, without copying them; how many they are, and the last position.
+    fn behind(&self, after: i64, most: usize) -> (Bytes, usize, i64) {
+        let skipped = self.lines.partition_point(|(position, _)| *position <= after);
+        let taken = (self.lines.len() - skipped).min(most);
+        let end_of = |count: usize| count.checked_sub(1).and_then(|index| self.lines.get(index));
+        let start = end_of(skipped).map_or(0, |(_, end)| *end);
+        let (position, end) = end_of(skipped + taken).copied().unwrap_or((after, start));
+        (self.text.slice(start..end.max(start)), taken, position)
+    }
+}
+
+/// A part of a published list, from memory or read once for everybody who asks.
+async fn part_of(state: &State, concert: Uuid, list: List, from: i64) -> Result<Arc<Part>, StoreError> {
+    let published = &state.published;
+    let key = (concert, list, from);
+    if published.parts.get(&key).await.is_some_and(|part| part.last && part.read_at.elapsed() > LAST_PART_KEPT) {
+        published.parts.invalidate(&key).await;
+    }
+    let load = async {
+        let _turn = published.loads.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))?;
+        read_part(&*state.facades.line_records, concert, list, from).await.map(Arc::new)
+    };
+    published.parts.try_get_with(key, load).await.map_err(|error| {
+        tracing::warn!(%error, "a published list was cut off");
+        StoreError::Unavailable(error.to_string().into())
+    })
 }
 
 /// The lines behind `after`, at most `most`, part by part. A stream that ends with an error is cut off, which the client
@@ -200,43 +254,35 @@ fn list(
     concert: Uuid,
     list: List,
     after: i64,
-    most: i64,
+    most: usize,
 ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, ApiError> {
     let permit = Arc::clone(&state.published.readers).try_acquire_owned().map_err(|_| ApiError::new(Code::Busy))?;
-    let (parts, records) = (state.published.parts.clone(), state.facades.line_records.clone());
-    Ok(stream::try_unfold(Some((after, most, permit)), move |mut reading| {
-        let (parts, records) = (parts.clone(), records.clone());
+    let state = state.clone();
+    // The log has every index, so its parts begin at round ones, whatever was asked for, and readers share them.
+    let from = if list == List::Log { after / PART * PART } else { after };
+    Ok(stream::try_unfold(Some((from, after, most, permit)), move |mut reading| {
+        let state = state.clone();
         async move {
-            while let Some((after, most, permit)) = reading.filter(|(_, most, _)| *most > 0) {
-                let from = after / PART * PART;
-                let key = (concert, list, from);
-                if parts.get(&key).await.is_some_and(|part| part.last && part.read_at.elapsed() > LAST_PART_KEPT) {
-                    parts.invalidate(&key).await;
-                }
-                let load = async { read_part(&*records, concert, list, from).await.map(Arc::new) };
-                let part = parts.try_get_with(key, load).await.map_err(|error| {
-                    tracing::warn!(%error, "a published list was cut off");
-                    StoreError::Unavailable(error.to_string().into())
-                })?;
-                let mut text = String::new();
-                let mut left = most;
-                for (_, line) in part.lines.iter().filter(|(position, _)| *position > after) {
-                    if left == 0 {
-                        break;
-                    }
-                    text += line;
-                    text.push('\n');
-                    left -= 1;
-                }
-                reading = (!part.last).then_some((from + PART, left, permit));
+            while let Some((from, after, most, permit)) = reading.filter(|(_, _, most, _)| *most > 0) {
+                let part = part_of(&state, concert, list, from).await?;
+                let (text, taken, _) = part.behind(after, most);
+                let next = part.lines.last().filter(|_| !part.last).map(|(position, _)| *position);
+                reading = next.map(|next| (next, after.max(next), most - taken, permit));
                 // An empty piece would end the answer.
                 if !text.is_empty() {
-                    return Ok::<_, StoreError>(Some((Bytes::from(text), reading)));
+                    return Ok::<_, StoreError>(Some((text, reading)));
                 }
             }
             Ok(None)
         }
     }))
+}
+
+/// An answer that is sent part by part, within the time of a connection on which nothing is under way.
+fn sent(parts: impl Stream<Item = Result<Bytes, StoreError>> + 'static) -> HttpResponse {
+    let mut answer = HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts);
+    answer.extensions_mut().insert(EndsInTime);
+    answer
 }
 
 /// The published log of a line: what happened to which number, each entry sealed with the hash of all before it. One JSON
@@ -248,8 +294,7 @@ fn list(
 pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
     state.facades.catalogue.concert(ConcertId(id.0)).await?;
     let (after, most) = query.0.range()?;
-    let parts = list(&state, id.0, List::Log, after, most)?;
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
+    Ok(sent(list(&state, id.0, List::Log, after, most)?))
 }
 
 /// The opening draw: first a line with the commitment and, once everybody has been drawn, the seed; then a line per ballot
@@ -262,7 +307,16 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
     let (after, most) = query.0.range()?;
-    let draw = state.facades.line_records.draw(concert).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let known = state.published.draws.get(&id.0).await;
+    let draw = match known {
+        Some(draw) => draw,
+        None => {
+            let draw = state.facades.line_records.draw(concert).await?;
+            state.published.draws.insert(id.0, draw.clone()).await;
+            draw
+        }
+    };
+    let draw = draw.ok_or_else(|| ApiError::new(Code::NotFound))?;
     let head = json!({
         "concert": id.0,
         "commitment": hex(draw.commitment),
@@ -276,8 +330,7 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     }
     // Numbers may begin anywhere.
     let parts = list(&state, id.0, List::Ballots, after.max(draw.first - 1), most)?;
-    let parts = stream::once(async { Ok(head) }).chain(parts);
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts))
+    Ok(sent(stream::once(async { Ok(head) }).chain(parts)))
 }
 
 /// Was the line fair?

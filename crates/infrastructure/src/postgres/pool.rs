@@ -23,6 +23,9 @@ use super::{
 pub(super) type Pool = DeadPool<AsyncPgConnection>;
 pub(super) type Connection = Object<AsyncPgConnection>;
 
+/// Most connections that look up at once what never changes and is kept afterwards.
+const LOOKUPS: usize = 4;
+
 /// How to reach the database and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
@@ -82,7 +85,11 @@ impl Postgres {
             .runtime(deadpool_redis::Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Broken(error.into()))?;
-        Ok(Self { pool, concerts_of_shows: moka::future::Cache::new(100_000) })
+        Ok(Self {
+            pool,
+            concerts_of_shows: moka::future::Cache::new(100_000),
+            lookups: std::sync::Arc::new(tokio::sync::Semaphore::new(LOOKUPS)),
+        })
     }
 
     /// Numbers for the metrics.

@@ -146,6 +146,8 @@ impl ReservationQueries for Postgres {
         if let Some(concert) = self.concerts_of_shows.get(&show).await {
             return Ok(Some(concert));
         }
+        // Ids that strangers make up cost a few connections at most.
+        let _turn = self.lookups.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))?;
         let found: Option<Uuid> = self
             .row(|| statement::<SqlUuid>("SELECT concert_id FROM shows WHERE id = $1").bind::<SqlUuid, _>(show.0))
             .await?;

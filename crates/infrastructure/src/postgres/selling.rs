@@ -60,6 +60,10 @@ fn seat_ids(hold: &Hold<'_>) -> Vec<Uuid> {
     hold.choices.iter().map(|choice| choice.seat_id.0).collect()
 }
 
+fn versions_of(hold: &Hold<'_>) -> Vec<i32> {
+    hold.choices.iter().map(|choice| choice.version).collect()
+}
+
 /// The number of an advisory lock. Any will do as long as the same ids always get the same one; two that share one only make
 /// each other wait.
 fn number_of(ids: [Uuid; 2]) -> i64 {
@@ -78,20 +82,23 @@ impl Holds for PostgresTx {
         let claim = statement::<BigInt>(include_str!("sql/claim_seats.sql"))
             .bind::<BigInt, _>(number_of([hold.user.0, hold.show.0]))
             .bind::<BigInt, _>(show_lock(hold.show))
-            .bind::<Array<BigInt>, _>(seats);
+            .bind::<Array<BigInt>, _>(seats)
+            .bind::<Array<SqlUuid>, _>(seat_ids(hold))
+            .bind::<Array<Integer>, _>(versions_of(hold))
+            .bind::<SqlUuid, _>(hold.user.0)
+            .bind::<SqlUuid, _>(hold.show.0);
         let lost: Vec<i64> = self.rows(claim).await?;
         let place = lost.first().and_then(|place| usize::try_from(place - 1).ok());
         Ok(place.and_then(|place| hold.choices.get(place)).map(|choice| choice.seat_id))
     }
 
     async fn hold(&mut self, hold: &Hold<'_>) -> Result<Option<Reservation>, StoreError> {
-        let versions: Vec<i32> = hold.choices.iter().map(|choice| choice.version).collect();
         let query = statement::<ReservationSql>(include_str!("sql/hold.sql"))
             .bind::<SqlUuid, _>(hold.id.0)
             .bind::<SqlUuid, _>(hold.user.0)
             .bind::<SqlUuid, _>(hold.show.0)
             .bind::<Array<SqlUuid>, _>(seat_ids(hold))
-            .bind::<Array<Integer>, _>(versions)
+            .bind::<Array<Integer>, _>(versions_of(hold))
             .bind::<SqlUuid, _>(hold.event_id)
             .bind::<BigInt, _>(hold.turn);
         let rows: Vec<ReservationRow> = self.rows(query).await?;

@@ -255,6 +255,7 @@ impl LineStore for RedisLines {
         for slot in slots {
             arguments = match slot {
                 Slot::Ask(fan) => arguments.id(fan.0).text("ask").text(""),
+                Slot::Check(fan) => arguments.id(fan.0).text("check").text(""),
                 Slot::Answer(asked, left_ms) => arguments.id(asked.user_id.0).number(*left_ms).text(&asked.mark),
             };
         }

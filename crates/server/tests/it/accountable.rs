@@ -14,6 +14,43 @@ fn onsale(world: &World, arguments: &[&str]) -> (bool, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_the_same_whole_and_in_pages() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let sale = app.sale(1, 100).await;
+    world
+        .sql()
+        .await
+        .run(&format!(
+            "INSERT INTO line_log (concert_id, index, kind, number, at_ms, hash)
+             SELECT '{}', n, 'departed', n, n, sha256('') FROM generate_series(1, 10001) AS n",
+            sale.concert
+        ))
+        .await
+        .unwrap();
+    let indices = async |query: &str| -> Vec<i64> {
+        let answer = app.nobody().get(&format!("concerts/{}/queue/log{query}", sale.concert)).await.expect(200);
+        let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_i64().unwrap()).collect()
+    };
+    while indices("").await.len() != 10_001 {}
+    for (after, limit) in [(0, 100_000), (4_990, 20), (4_999, 1), (5_000, 5_001), (9_999, 7), (10_001, 7)] {
+        let expected: Vec<i64> = (after + 1..=(after + limit).min(10_001)).collect();
+        assert_eq!(indices(&format!("?after={after}&limit={limit}")).await, expected, "{after} {limit}");
+    }
+    // A stranger's index may be any number.
+    for after in [i64::MAX, i64::MAX - 1] {
+        assert_eq!(indices(&format!("?after={after}&limit=1")).await, [0; 0]);
+    }
+    for after in [-1, i64::MIN] {
+        let path = format!("concerts/{}/queue/log?after={after}", sale.concert);
+        app.nobody().get(&path).await.expect_problem(422, "validation_failed");
+    }
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn receipts_the_log_and_the_report_agree_and_a_changed_log_does_not_hold() {
     let world = World::new().await;
     let app = world.app().await;

@@ -105,6 +105,8 @@ async fn never_again_30_a_fourth_stream_of_a_fan_ends_the_oldest_with_a_reason()
     let sale = app.sale_with(1, 100, policy(3600, 1, 1, false)).await;
     let mut fan = app.fans(1, 0).await.remove(0);
     app.join(&mut fan, &sale).await;
+    let moved = fan.clone();
+    app.join(&mut fan, &sale).await;
     let mut streams = vec![];
     for _ in 0..4 {
         let mut stream = crate::events::Events::open(&app, &fan, &sale.concert, None).await;
@@ -114,6 +116,13 @@ async fn never_again_30_a_fourth_stream_of_a_fan_ends_the_oldest_with_a_reason()
     let end = streams[0].next().await.unwrap();
     assert_eq!((end.name.as_str(), end.data["code"].as_str()), ("end", Some("stream_replaced")));
     assert!(streams[0].next().await.is_none());
+    // A token that was taken over ends none of them.
+    for _ in 0..3 {
+        moved
+            .get(&format!("concerts/{}/queue/tokens/me/events", sale.concert))
+            .await
+            .expect_problem(403, "queue_token_moved");
+    }
     let operator = app.operator().await;
     let message = format!("admin/concerts/{}/queue/message", sale.concert);
     operator.send("PUT", &message, &[], json!({ "message": "hello" })).await.expect(204);
@@ -233,6 +242,16 @@ async fn never_again_37_closing_is_confirmed_and_says_what_it_does() {
     assert_eq!(operator.get(&path).await.expect(200).json["sale_state"], "on_sale");
     app.close_sale(&operator, &sale).await;
     assert_eq!(operator.get(&path).await.expect(200).json["sale_state"], "closed");
+    // Who waited keeps the place, and is promised nothing.
+    let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+    let place = loop {
+        let place = fans[1].get(&me).await.expect(200).json;
+        if place["sale_state"] == "closed" {
+            break place;
+        }
+    };
+    assert_eq!(place["state"], "waiting");
+    assert!(place["odds"].is_null() && place["eta"].is_null(), "{place}");
     app.stop().await;
     world.close().await;
 }
@@ -295,6 +314,8 @@ async fn never_again_27_cursors_that_nobody_gave_out_are_refused_and_reads_of_st
             refused.expect_problem(400, "malformed_request");
         }
     }
+    // Another list's is none of this one.
+    nobody.get(&format!("concerts?cursor={good}")).await.expect_problem(400, "malformed_request");
     let mut redis = crate::lane::redis(&world).await;
     let keys = async |redis: &mut _| -> Vec<String> {
         let pattern = format!("{}:{{catalogue}}*", world.prefix);

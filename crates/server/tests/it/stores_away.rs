@@ -58,16 +58,20 @@ async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
     unavailable(waiting.get(&format!("shows/{}/seats", sale.show)).await);
     // Who is in the admission log goes on buying.
     fan.get(&format!("shows/{}/seats", sale.show)).await.expect(200);
+    // Who holds seats fills the wallet, pays and releases, whatever became of the line's store.
+    app.charge(&fan, 100).await;
     fan.post_empty(&pay).await.expect(201);
+    let again = fan.post(&reserve, App::choice(&seats[1..2])).await.expect(201);
+    fan.delete(&format!("reservations/{}", again.json["id"].as_str().unwrap())).await.expect(204);
     app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
     app.nobody().get("/livez").await.expect(200);
     // The catalogue is read from PostgreSQL meanwhile, and what is owned stays readable.
     app.nobody().get(&format!("concerts/{}", sale.concert)).await.expect(200);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 900);
+    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
 
     stack.start_redis(true).await.unwrap();
     app.nobody().get("/readyz").await.expect(200);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 900);
+    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
     app.assert_books_balance().await;
     app.stop().await;
     stack.stop().await.unwrap();

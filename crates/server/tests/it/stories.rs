@@ -166,6 +166,29 @@ async fn a_hold_that_runs_out_frees_the_slot_that_it_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_which_the_line_never_heard_gets_its_slot() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let (sale, holder, id, _waiter) = holder_and_waiter(&app).await;
+    // As if the process that held the seats had died before it could tell, and the turn were gone by then.
+    let other = world.app().await;
+    let mut lane = Lane::of(&world, &other, &sale).await;
+    for (command, name) in [("ZREM", "act"), ("ZREM", "last"), ("HDEL", "tok")] {
+        let (key, fan) = (key(&app, lane.concert.id, name), crate::lane::raw(&holder.user_id));
+        let _: i64 = redis::cmd(command).arg(key).arg(fan).query_async(&mut lane.redis).await.unwrap();
+    }
+    lane.due().await;
+    assert_eq!(lane.tick().await.promoted, 0, "the hold has the only slot");
+    app.charge(&holder, 100).await;
+    holder.post_empty(&format!("reservations/{id}/payment")).await.expect(201);
+    lane.due().await;
+    assert_eq!(lane.tick().await.promoted, 1);
+    app.stop().await;
+    other.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payment_ends_the_turn_that_held_and_never_a_newer_one() {
     let world = World::new().await;
     let app = world.app().await;
@@ -311,6 +334,19 @@ async fn never_again_41_what_is_finished_is_replayed_to_everybody_at_once() {
         );
     }
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 500);
+    // A reservation too, also when the turn in which it was made is over.
+    let sale = apps[0].sale(2, 100).await;
+    let mut buyer = apps[0].fans(1, 0).await.remove(0);
+    apps[0].join(&mut buyer, &sale).await;
+    let seats = apps[0].seats(&buyer, &sale).await;
+    let reserve = format!("shows/{}/reservations", sale.show);
+    let (key, one, other) = ([("Idempotency-Key", "seats")], App::choice(&seats[..1]), App::choice(&seats[1..]));
+    let held = buyer.send("POST", &reserve, &key, one.clone()).await.expect(201);
+    buyer.delete(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(204);
+    let again = buyer.send("POST", &reserve, &key, one.clone()).await.expect(201);
+    assert_eq!(again.bytes, held.bytes);
+    buyer.send("POST", &reserve, &key, other).await.expect_problem(422, "idempotency_key_reused");
+    buyer.send("POST", &reserve, &[("Idempotency-Key", "new")], one).await.expect_problem(403, "queue_token_expired");
     for app in apps {
         app.stop().await;
     }

@@ -28,8 +28,6 @@ if not final then
   redis.call('ZADD', last, text(final), fan)
   redis.call('ZADD', act, 'XX', text(until_), fan)
   record('arrived', number)
-elseif num(final) <= now then
-  return {0, life}
 elseif until_ - now < num(c[1]) / 2 then
   until_ = math.max(until_, math.min(now + num(c[1]), num(final)))
   redis.call('ZADD', act, 'XX', text(until_), fan)

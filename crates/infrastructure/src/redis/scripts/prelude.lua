@@ -59,7 +59,7 @@ local function end_turn(fan)
 end
 
 -- The turn was not used within the claim window: it goes to the next, the fan may come back for a while, once.
-local function lapse(fan, number, claim_end)
+local function lapse(fan, number)
   end_turn(fan)
   redis.call('HINCRBY', st, 'lapsed', 1)
   redis.call('HINCRBY', st, 'owed', 1)
@@ -68,7 +68,7 @@ local function lapse(fan, number, claim_end)
     redis.call('HDEL', tok, fan)
     record('forfeited', number)
   else
-    redis.call('ZADD', lapsed, text(claim_end + num(redis.call('HGET', cfg, 'return_ms'))), fan)
+    redis.call('ZADD', lapsed, text(now + num(redis.call('HGET', cfg, 'return_ms'))), fan)
   end
 end
 
@@ -84,9 +84,12 @@ end
 local function whereabouts(fan, number)
   local ends = redis.call('ZSCORE', act, fan)
   if ends then
-    if num(ends) > now then return 'a', ends end
-    if redis.call('ZSCORE', last, fan) then return nil end
-    lapse(fan, number, num(ends))
+    -- The slot may last a little longer than the turn, see admit.lua.
+    local final = redis.call('ZSCORE', last, fan)
+    local turn_ends = final and math.min(num(ends), num(final)) or num(ends)
+    if turn_ends > now then return 'a', text(turn_ends) end
+    if final then return nil end
+    lapse(fan, number)
   elseif redis.call('ZSCORE', wait, fan) then
     return 'w', '0'
   elseif redis.call('ZSCORE', call, fan) then

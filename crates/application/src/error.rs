@@ -16,3 +16,16 @@ pub enum StoreError {
     #[error("a store answered something unexpected")]
     Broken(#[source] Cause),
 }
+
+impl StoreError {
+    /// The same for another caller who waited for the same work: its meaning and the text of its cause.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        let copy = |cause: &Cause| cause.to_string().into();
+        match self {
+            Self::Unavailable(cause) => Self::Unavailable(copy(cause)),
+            Self::Conflict(cause) => Self::Conflict(copy(cause)),
+            Self::Broken(cause) => Self::Broken(copy(cause)),
+        }
+    }
+}

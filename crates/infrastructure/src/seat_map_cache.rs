@@ -10,7 +10,7 @@ use std::{
 
 use moka::{future::Cache, sync};
 use onsale_application::{
-    error::{Cause, StoreError},
+    error::StoreError,
     seat_maps::{FRESH_FOR_MS, NOTED_FOR_MS, SeatMap, SeatMapStore, SeatView, SharedSeatMaps},
 };
 use onsale_domain::ids::{SeatId, ShowId};
@@ -73,10 +73,7 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
             Ok(map) => Ok(Some(map)),
             Err(miss) => match miss.as_ref() {
                 Miss::NoShow => Ok(None),
-                // The error is shared by all who waited for the same load; each gets its meaning and its text.
-                Miss::Store(StoreError::Unavailable(cause)) => Err(StoreError::Unavailable(copy(cause))),
-                Miss::Store(StoreError::Conflict(cause)) => Err(StoreError::Conflict(copy(cause))),
-                Miss::Store(StoreError::Broken(cause)) => Err(StoreError::Broken(copy(cause))),
+                Miss::Store(error) => Err(error.shared()),
             },
         }
     }
@@ -108,8 +105,4 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
             self.maps.invalidate(&(show, before)).await;
         }
     }
-}
-
-fn copy(cause: &Cause) -> Cause {
-    cause.to_string().into()
 }

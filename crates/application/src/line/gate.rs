@@ -87,7 +87,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         };
         for _ in 0..3 {
             match line.keeper.lines.admit(ticket, lasts_ms).await? {
-                Admission::Admitted { number, .. } => return Ok(Turn { number }),
+                Admission::Admitted { number } => return Ok(Turn { number }),
                 Admission::Waiting => return Err(GateRefusal::Waiting),
                 Admission::Lost => line.revive(ticket.concert_id).await.map_err(GateRefusal::Store)?,
                 // A token of an earlier life proves its place.

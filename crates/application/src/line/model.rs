@@ -121,8 +121,6 @@ pub enum Found {
 pub enum Admission {
     /// Go on.
     Admitted {
-        /// When the token now ends if it is not used again.
-        ends_at: DateTime<Utc>,
         /// Number of the turn.
         number: i64,
     },

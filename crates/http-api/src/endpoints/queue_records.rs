@@ -219,14 +219,13 @@ async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i
 }
 
 impl Part {
-    /// The lines behind `after`, at most `most`, without copying them; how many they are, and the last position.
-    fn behind(&self, after: i64, most: usize) -> (Bytes, usize, i64) {
+    /// The lines behind `after`, at most `most`, without copying them, and how many they are.
+    fn behind(&self, after: i64, most: usize) -> (Bytes, usize) {
         let skipped = self.lines.partition_point(|(position, _)| *position <= after);
         let taken = (self.lines.len() - skipped).min(most);
-        let end_of = |count: usize| count.checked_sub(1).and_then(|index| self.lines.get(index));
-        let start = end_of(skipped).map_or(0, |(_, end)| *end);
-        let (position, end) = end_of(skipped + taken).copied().unwrap_or((after, start));
-        (self.text.slice(start..end.max(start)), taken, position)
+        let end_of =
+            |count: usize| count.checked_sub(1).and_then(|index| self.lines.get(index)).map_or(0, |(_, end)| *end);
+        (self.text.slice(end_of(skipped)..end_of(skipped + taken)), taken)
     }
 }
 
@@ -243,7 +242,7 @@ async fn part_of(state: &State, concert: Uuid, list: List, from: i64) -> Result<
     };
     published.parts.try_get_with(key, load).await.map_err(|error| {
         tracing::warn!(%error, "a published list was cut off");
-        StoreError::Unavailable(error.to_string().into())
+        error.shared()
     })
 }
 
@@ -265,7 +264,7 @@ fn list(
         async move {
             while let Some((from, after, most, permit)) = reading.filter(|(_, _, most, _)| *most > 0) {
                 let part = part_of(&state, concert, list, from).await?;
-                let (text, taken, _) = part.behind(after, most);
+                let (text, taken) = part.behind(after, most);
                 let next = part.lines.last().filter(|_| !part.last).map(|(position, _)| *position);
                 reading = next.map(|next| (next, after.max(next), most - taken, permit));
                 // An empty piece would end the answer.
@@ -307,15 +306,8 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
     let (after, most) = query.0.range()?;
-    let known = state.published.draws.get(&id.0).await;
-    let draw = match known {
-        Some(draw) => draw,
-        None => {
-            let draw = state.facades.line_records.draw(concert).await?;
-            state.published.draws.insert(id.0, draw.clone()).await;
-            draw
-        }
-    };
+    let load = state.facades.line_records.draw(concert);
+    let draw = state.published.draws.try_get_with(id.0, load).await.map_err(|error| error.shared())?;
     let draw = draw.ok_or_else(|| ApiError::new(Code::NotFound))?;
     let head = json!({
         "concert": id.0,

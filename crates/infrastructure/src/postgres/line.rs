@@ -208,6 +208,27 @@ fn take_events(news: &News, end: &mut LogEnd, columns: &mut Columns) -> BTreeMap
     fates
 }
 
+type HoldSql = (SqlUuid, BigInt);
+
+/// How long the live holds of some fans at concert `$1` last.
+macro_rules! live_holds {
+    ($of_fans:literal, $which:literal) => {
+        concat!(
+            "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
+             FROM reservations r JOIN shows s ON s.id = r.show_id
+             WHERE ",
+            $of_fans,
+            " AND s.concert_id = $1 AND r.state = 'held' AND r.expires_at > clock_timestamp()
+             GROUP BY r.user_id ",
+            $which
+        )
+    };
+}
+
+fn hold_left((fan, left_ms): (Uuid, i64)) -> HoldLeft {
+    HoldLeft { user_id: UserId(fan), left_ms }
+}
+
 impl LineJournal for Postgres {
     async fn begin_life(&self, concert: ConcertId, lead: i64) -> Result<NewLife, StoreError> {
         type Row = ((i64, i64, Vec<i64>, i64, i64), (i64, Option<i64>, Option<i64>, i64, i64, i64));
@@ -369,36 +390,24 @@ impl LineJournal for Postgres {
     async fn holds_of(&self, concert: ConcertId, fans: &[UserId]) -> Result<Vec<HoldLeft>, StoreError> {
         let rows: Vec<(Uuid, i64)> = self
             .rows(|| {
-                statement::<(SqlUuid, BigInt)>(
-                    "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
-                     FROM reservations r JOIN shows s ON s.id = r.show_id
-                     WHERE r.user_id = ANY($2::uuid[]) AND s.concert_id = $1 AND r.state = 'held'
-                        AND r.expires_at > clock_timestamp()
-                     GROUP BY r.user_id",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<SqlUuid>, _>(fans.iter().map(|fan| fan.0).collect::<Vec<_>>())
+                statement::<HoldSql>(live_holds!("r.user_id = ANY($2::uuid[])", ""))
+                    .bind::<SqlUuid, _>(concert.0)
+                    .bind::<Array<SqlUuid>, _>(fans.iter().map(|fan| fan.0).collect::<Vec<_>>())
             })
             .await?;
-        Ok(rows.into_iter().map(|(fan, left_ms)| HoldLeft { user_id: UserId(fan), left_ms }).collect())
+        Ok(rows.into_iter().map(hold_left).collect())
     }
 
     async fn holds(&self, concert: ConcertId, after: UserId, most: i64) -> Result<Vec<HoldLeft>, StoreError> {
         let rows: Vec<(Uuid, i64)> = self
             .rows(|| {
-                statement::<(SqlUuid, BigInt)>(
-                    "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
-                     FROM reservations r JOIN shows s ON s.id = r.show_id
-                     WHERE r.user_id > $2 AND s.concert_id = $1 AND r.state = 'held'
-                        AND r.expires_at > clock_timestamp()
-                     GROUP BY r.user_id ORDER BY r.user_id LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<SqlUuid, _>(after.0)
-                .bind::<BigInt, _>(most)
+                statement::<HoldSql>(live_holds!("r.user_id > $2", "ORDER BY r.user_id LIMIT $3"))
+                    .bind::<SqlUuid, _>(concert.0)
+                    .bind::<SqlUuid, _>(after.0)
+                    .bind::<BigInt, _>(most)
             })
             .await?;
-        Ok(rows.into_iter().map(|(fan, left_ms)| HoldLeft { user_id: UserId(fan), left_ms }).collect())
+        Ok(rows.into_iter().map(hold_left).collect())
     }
 
     async fn live_admissions(

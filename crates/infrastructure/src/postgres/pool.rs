@@ -1,6 +1,6 @@
 //! The pool of connections and how a statement is run on one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use diesel::{ConnectionError, QueryResult, result::Error};
 use diesel_async::{
@@ -13,6 +13,7 @@ use diesel_async::{
 };
 use futures_util::FutureExt;
 use onsale_application::error::StoreError;
+use tokio::sync::Semaphore;
 
 use super::{
     Postgres,
@@ -88,7 +89,7 @@ impl Postgres {
         Ok(Self {
             pool,
             concerts_of_shows: moka::future::Cache::new(100_000),
-            lookups: std::sync::Arc::new(tokio::sync::Semaphore::new(LOOKUPS)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
     }
 

@@ -18,7 +18,7 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    script::{Arguments, Fields, instant, odd},
+    script::{Arguments, Fields, odd},
     shared::{LuaScript, SharedRedis},
 };
 
@@ -219,7 +219,7 @@ impl LineStore for RedisLines {
         let answer = self.call(&self.scripts.admit, ticket.concert_id, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
-            1 => Ok(Admission::Admitted { ends_at: instant(fields.number(1)?)?, number: fields.number(2)? }),
+            1 => Ok(Admission::Admitted { number: fields.number(1)? }),
             2 => Ok(Admission::Waiting),
             3 => Ok(Admission::Moved { life: fields.number(1)? }),
             0 => Ok(Admission::Nowhere { life: fields.number(1)? }),

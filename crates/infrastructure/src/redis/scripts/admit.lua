@@ -3,7 +3,7 @@
 -- take, so that it is not given away in between.
 --
 -- ARGV 1 fan  2 id and  3 number that the fan shows  4 ms for which the slot must last, 0 for reading
--- Returns {1, ms when the token ends, number}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
+-- Returns {1, number}, {2} still waiting, {3, life} another token holds the place, {0, life} no place,
 --   {-3} no life, {-4} another server.
 local fan = ARGV[1]
 local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
@@ -33,4 +33,4 @@ elseif until_ - now < num(c[1]) / 2 then
   redis.call('ZADD', act, 'XX', text(until_), fan)
 end
 if until_ < now + num(ARGV[4]) then redis.call('ZADD', act, 'XX', text(now + num(ARGV[4])), fan) end
-return {1, text(until_), number}
+return {1, number}

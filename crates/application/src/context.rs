@@ -1,5 +1,7 @@
 //! Time and new ids, handed in so that rules stay testable.
 
+use std::{future::Future, pin::Pin};
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -16,4 +18,13 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Ids: Send + Sync + 'static {
     /// A new id, unique everywhere and greater than the ones made before on this machine (UUID version 7).
     fn new_id(&self) -> Uuid;
+}
+
+/// Work that goes on by itself.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs work to its end in the background, whatever becomes of whoever asked for it.
+pub trait Tasks: Send + Sync + 'static {
+    /// Starts it.
+    fn spawn(&self, task: Task);
 }

@@ -34,6 +34,7 @@ pub async fn tick_all<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Cl
 pub trait Sweeper: Send + Sync + 'static {
     /// Ends up to `limit` holds that ran out, skipping those that others are ending. Answers how many.
     fn sweep_holds(&self, limit: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// Deletes up to `limit` idempotency keys older than a day and refresh tokens that ended. Answers how many.
+    /// Deletes up to `limit` idempotency keys older than a day and refresh tokens that ended, and moves as many places of sales
+    /// that closed two days ago out of the way. Answers how many.
     fn sweep_leftovers(&self, limit: i64) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }

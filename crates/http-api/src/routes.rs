@@ -96,6 +96,7 @@ routes! {
     POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None QueueToken [NotFound, SaleNotOpen, QueueClosed, QueueFull, SoldOut, TokenInvalid, LineRecovering]
     GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
     GET    "/api/v1/concerts/{id}/queue/tokens/me/events" SignedIn   None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, QueueTokenRequired, SaleNotOpen, LineRecovering, TooManyStreams]
+    GET    "/api/v1/concerts/{id}/queue/tokens/me/receipt" SignedIn  None None       [NotFound, NotInLine]
     DELETE "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
     GET    "/api/v1/shows/{id}/availability"           Public        None Cacheable  [NotFound]
     GET    "/api/v1/shows/{id}/seats"                  BehindTheLine None Cacheable  [MalformedRequest, NotFound]

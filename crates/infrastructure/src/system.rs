@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use onsale_application::{
-    context::{Clock, Ids},
+    context::{Clock, Ids, Task, Tasks},
     line::Seeds,
 };
 use onsale_domain::queue::DrawSeed;
@@ -41,4 +41,14 @@ impl Seeds for System {
 /// Fresh randomness for a key.
 pub fn random_bytes() -> [u8; 32] {
     rand::random()
+}
+
+/// Background work on a runtime that outlives whoever starts it.
+#[derive(Debug, Clone)]
+pub struct Background(pub tokio::runtime::Handle);
+
+impl Tasks for Background {
+    fn spawn(&self, task: Task) {
+        self.0.spawn(task);
+    }
 }

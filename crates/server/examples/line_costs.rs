@@ -22,7 +22,7 @@ use deadpool_redis::redis;
 use futures_util::{StreamExt, stream};
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    line::{Joined, LineStore, QueueTicket, QueueTokens},
+    line::{Joined, QueueTicket, QueueTokens},
 };
 use onsale_domain::{
     concert::SaleState,
@@ -130,19 +130,13 @@ impl Bench {
     }
 
     /// Many joins at once, below the HTTP edge; answers the tickets and seconds.
-    async fn join(&self, concert: &Concert, users: Vec<UserId>, seeded: bool) -> (Vec<QueueTicket>, f64) {
-        let keeper = &self.app.instance.keeper;
-        keeper.raise(concert, users.len() as i64 + 1_000).await.unwrap();
-        let seed = if seeded { Some(keeper.seed(concert.id).await.unwrap()) } else { None };
+    async fn join(&self, concert: &Concert, users: Vec<UserId>) -> (Vec<QueueTicket>, f64) {
         let started = Instant::now();
         let tickets = stream::iter(users)
             .map(|user| {
-                let lines = Arc::clone(&self.app.instance.lines);
-                let id = Uuid::now_v7();
-                let key = seed.map(|seed| seed.key(id));
-                let concert = concert.id;
+                let (keeper, concert) = (Arc::clone(&self.app.instance.keeper), concert.id);
                 async move {
-                    match lines.join(concert, user, id, key).await.unwrap() {
+                    match keeper.join(concert, user).await.unwrap() {
                         Joined::Placed(_, held) => held.ticket,
                         other => panic!("{other:?}"),
                     }
@@ -217,14 +211,14 @@ fn bare() -> f64 {
 async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     let (small, large) = (bench.concert(SaleState::OnSale).await, bench.concert(SaleState::OnSale).await);
     let before = bench.memory().await;
-    let (_, filled) = bench.join(&large, users(crowd - SMALL), false).await;
+    let (_, filled) = bench.join(&large, users(crowd - SMALL)).await;
     let bytes = (bench.memory().await - before) / (crowd - SMALL) as f64;
     println!("Redis: {bytes:.0} bytes per waiting fan; {:.0} joins/s while filling", (crowd - SMALL) as f64 / filled);
     let minted = mint::mint(&bench.app.config, &bench.app.instance.postgres, SMALL, 0, "b").await.unwrap();
     let ids: Vec<UserId> = minted.iter().map(|fan| UserId(fan.user_id)).collect();
     let mut files = vec![];
     for concert in [&small, &large] {
-        let (tickets, _) = bench.join(concert, ids.clone(), false).await;
+        let (tickets, _) = bench.join(concert, ids.clone()).await;
         let by_user: std::collections::HashMap<_, _> =
             tickets.iter().map(|ticket| (ticket.user_id, bench.tokens.sign_queue(ticket))).collect();
         let lines = minted.iter().map(|fan| format!("{} {}", fan.access_token, by_user[&UserId(fan.user_id)]));
@@ -248,8 +242,8 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     drop(bare_server);
     let (mut a, mut b) = (vec![], vec![]);
     for _ in 0..5 {
-        a.push(4_000.0 / bench.join(&small, users(4_000), false).await.1);
-        b.push(4_000.0 / bench.join(&large, users(4_000), false).await.1);
+        a.push(4_000.0 / bench.join(&small, users(4_000)).await.1);
+        b.push(4_000.0 / bench.join(&large, users(4_000)).await.1);
     }
     let (a, b) = (median(a), median(b));
     println!(
@@ -274,9 +268,37 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     }
 }
 
+/// How long the line takes to be back when its store is empty, by size.
+async fn load(bench: &mut Bench, crowd: usize) {
+    let wal = async |bench: &Bench| {
+        bench.world.sql().await.number("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint AS n").await
+    };
+    let concert = bench.concert(SaleState::OnSale).await;
+    let mut waiting = 0;
+    for size in [crowd / 100, crowd / 10, crowd] {
+        let (users, before) = (users(size - waiting), wal(bench).await);
+        let many = users.len();
+        let (_, secs) = bench.join(&concert, users).await;
+        let bytes = (wal(bench).await - before) / many as i64;
+        waiting = size;
+        let _: () = redis::cmd("FLUSHALL").arg("ASYNC").query_async(&mut bench.redis).await.unwrap();
+        bench.watch_scripts().await;
+        let started = Instant::now();
+        bench.app.instance.keeper.tick(&concert).await.unwrap();
+        let took = started.elapsed().as_secs_f64();
+        let stats = bench.app.instance.keeper.snapshots.renewed(concert.id).await.unwrap().unwrap().stats;
+        assert_eq!(stats.waiting + stats.active, size as i64);
+        println!(
+            "{many} joins at {:.0}/s, {bytes} bytes of WAL each; loading {size} places into an empty store: {took:.2} s, longest script {:.1} ms",
+            many as f64 / secs,
+            bench.slowest_script_ms().await
+        );
+    }
+}
+
 async fn draw(bench: &mut Bench, crowd: usize) {
     let concert = bench.concert(SaleState::PreQueue).await;
-    let (_, secs) = bench.join(&concert, users(crowd), true).await;
+    let (_, secs) = bench.join(&concert, users(crowd)).await;
     println!("registered {crowd} fans in {secs:.0} s");
     bench.app.instance.keeper.tick(&concert).await.unwrap();
     let catalogue = &bench.app.instance.api.facades.catalogue;
@@ -299,7 +321,7 @@ async fn streams(bench: &mut Bench, count: usize) {
     let concert = bench.concert(SaleState::OnSale).await;
     let minted = mint::mint(&bench.app.config, &bench.app.instance.postgres, count, 0, "s").await.unwrap();
     let ids: Vec<UserId> = minted.iter().map(|fan| UserId(fan.user_id)).collect();
-    let (tickets, _) = bench.join(&concert, ids, false).await;
+    let (tickets, _) = bench.join(&concert, ids).await;
     let by_user: std::collections::HashMap<_, _> =
         tickets.iter().map(|ticket| (ticket.user_id, (ticket.number, bench.tokens.sign_queue(ticket)))).collect();
     let server = serve(&bench.world, 18_480);
@@ -390,7 +412,7 @@ async fn durability(bench: &mut Bench) {
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            rates[index].push(8_000.0 / bench.join(&concert, users(8_000), false).await.1);
+            rates[index].push(8_000.0 / bench.join(&concert, users(8_000)).await.1);
         }
     }
     set(&mut bench.redis, "appendonly", "no").await;
@@ -450,6 +472,10 @@ async fn main() {
     }
     if wanted("costs") {
         polls_joins_promotions(&mut bench, crowd).await;
+    }
+    if wanted("load") {
+        let _: () = redis::cmd("FLUSHALL").arg("ASYNC").query_async(&mut bench.redis).await.unwrap();
+        load(&mut bench, crowd).await;
     }
     if wanted("draw") {
         let _: () = redis::cmd("FLUSHALL").arg("ASYNC").query_async(&mut bench.redis).await.unwrap();

@@ -398,11 +398,15 @@ impl Config {
     fn read_redis(r: &mut Reader<'_>) -> Option<(Vec<String>, RedisMode)> {
         let urls = r.urls("redis.url", Some("REDIS_URL"), None);
         let master = r.text("redis.sentinel_master", "mymaster")?;
+        let nodes = r.urls("redis.sentinel_node_url", None, Some(vec![]))?;
+        if nodes.len() > 1 {
+            r.faults.push("redis.sentinel_node_url must be one URL".to_owned());
+        }
         let mode = r.parsed("redis.mode", None, Some(RedisMode::Single), "single, cluster or sentinel", |text| {
             Some(match text {
                 "single" => RedisMode::Single,
                 "cluster" => RedisMode::Cluster,
-                "sentinel" => RedisMode::Sentinel(master.clone()),
+                "sentinel" => RedisMode::Sentinel { master: master.clone(), node: nodes.first().cloned() },
                 _ => return None,
             })
         })?;
@@ -518,7 +522,10 @@ mod tests {
         assert_eq!((cluster.redis.urls.len(), &cluster.redis.mode), (2, &RedisMode::Cluster));
         assert_eq!(cluster.cache.mode, RedisMode::Cluster, "the cache is there too");
         let sentinel = with("[redis]\nmode = 'sentinel'\nsentinel_master = 'line'").expect("right");
-        assert_eq!(sentinel.redis.mode, RedisMode::Sentinel("line".to_owned()));
+        assert_eq!(sentinel.redis.mode, RedisMode::Sentinel { master: "line".to_owned(), node: None });
+        let node = with("[redis]\nmode = 'sentinel'\nsentinel_node_url = 'redis://app:pass@node/2'").expect("right");
+        let url = Some("redis://app:pass@node/2".to_owned());
+        assert_eq!(node.redis.mode, RedisMode::Sentinel { master: "mymaster".to_owned(), node: url });
         assert!(with("").is_err(), "one server has one URL");
         assert!(with("[redis]\nmode = 'many'").is_err());
     }

@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufRead, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use onsale_domain::queue::{DrawSeed, LogEntry, LogKind, check_draw, check_log, hex};
+use onsale_domain::queue::{DrawSeed, LogEntry, LogKind, check_draw, check_log, hex, place_hash};
 use onsale_infrastructure::security::SignedKind;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -91,16 +91,20 @@ pub fn verify_draw(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<S
     };
     let seed = DrawSeed(bytes32(&seed).ok_or_else(|| CheckFault::Line(1, "the seed is no seed".to_owned()))?);
     let ballots = lines::<Ballot>(open(path)?, 1).collect::<Result<Vec<_>, _>>()?;
-    let blocks = check_draw(&seed, &commitment, ballots.iter().map(|ballot| (ballot.number, ballot.ballot)))?;
+    let block = check_draw(&seed, &commitment, ballots.iter().map(|ballot| (ballot.number, ballot.ballot)))?;
     let mut found = vec![format!("The draw holds: {} ballots.", ballots.len())];
-    for (index, block) in blocks.iter().enumerate() {
-        let what = if index == 0 { "drawn" } else { "came too late for the draw, numbered behind" };
-        found.push(format!("  numbers {} to {}: {what}", block.first, block.last));
+    if let Some(block) = block {
+        found.push(format!("  numbers {} to {}", block.first, block.last));
     }
-    if let Some(mine) = receipt.and_then(|receipt| receipt.ballot) {
-        let number = ballots.iter().find(|ballot| ballot.ballot == mine).map(|ballot| ballot.number);
-        let number = number.ok_or_else(|| CheckFault::Receipt("its ballot is not in the draw".to_owned()))?;
-        found.push(format!("  the ballot of the receipt has number {number}"));
+    if let Some(receipt) = receipt {
+        let mine = ballots.iter().find(|ballot| hex(place_hash(ballot.ballot)) == receipt.place);
+        match mine {
+            Some(mine) => found.push(format!("  the ballot of the receipt has number {}", mine.number)),
+            None if receipt.ballot.is_some() => {
+                return Err(CheckFault::Receipt("its ballot is not in the draw".to_owned()));
+            }
+            None => found.push("  the receipt is of a place that was not drawn".to_owned()),
+        }
     }
     Ok(found)
 }
@@ -124,7 +128,8 @@ pub fn verify_log(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<St
     let (index, hash) = check_log(entries.iter().cloned())?;
     let mut found = vec![format!("The log holds: {index} entries, the last hash is {}.", hex(hash))];
     if let Some(receipt) = receipt {
-        let mine = entries.iter().find(|(entry, _)| entry.place.is_some_and(|place| hex(place) == receipt.place));
+        let admitted = entries.iter().filter(|(entry, _)| entry.kind == LogKind::Admitted);
+        let mine = admitted.clone().find(|(entry, _)| entry.place.is_some_and(|place| hex(place) == receipt.place));
         found.push(match mine {
             Some((entry, _)) if receipt.number != 0 && entry.number != receipt.number => {
                 let (number, other) = (receipt.number, entry.number);
@@ -140,7 +145,7 @@ pub fn verify_log(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<St
                     overtaken.count()
                 )
             }
-            None => "  the place of the receipt has not been admitted (or moved to another device)".to_owned(),
+            None => "  the place of the receipt has not been admitted".to_owned(),
         });
     }
     Ok(found)

@@ -81,6 +81,9 @@ enum StackCommand {
         /// Where the stack is kept while it runs; a temporary folder when not given.
         #[arg(long)]
         data_dir: Option<PathBuf>,
+        /// PostgreSQL with fsync and Redis with its append-only file, as in production; without, neither writes to disk in time.
+        #[arg(long)]
+        durable: bool,
         /// The command.
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -180,8 +183,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             serve::serve(&config, listener, serve::stop_on_signals()).await?;
         }
         Command::Dev { data_dir, bind } => develop(data_dir, &bind).await?,
-        Command::Stack { command: StackCommand::Exec { data_dir, command } } => {
-            return stack_exec(data_dir, &command).await;
+        Command::Stack { command: StackCommand::Exec { data_dir, durable, command } } => {
+            return stack_exec(data_dir, durable, &command).await;
         }
         Command::Migrate { direction } => {
             let url = std::env::var("ONSALE_DATABASE_URL")
@@ -203,7 +206,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Token { command: TokenCommand::Mint { fans, balance, prefix, config } } => {
             let config = Config::load(config.config.as_deref())?;
-            let postgres = Postgres::new(&config.database, tokio::runtime::Handle::current())?;
+            let postgres = Postgres::new(&config.database, &tokio::runtime::Handle::current())?;
             let mut out = std::io::stdout().lock();
             for token in mint::mint(&config, &postgres, fans, balance, &prefix).await? {
                 writeln!(out, "{}", serde_json::to_string(&token)?)?;
@@ -326,13 +329,13 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
     served
 }
 
-async fn stack_exec(data_dir: Option<PathBuf>, command: &[String]) -> Result<ExitCode, Failure> {
+async fn stack_exec(data_dir: Option<PathBuf>, durable: bool, command: &[String]) -> Result<ExitCode, Failure> {
     let [program, arguments @ ..] = command else { return Err("no command".into()) };
     let temporary = data_dir.is_none();
     let data_dir =
         data_dir.unwrap_or_else(|| std::env::temp_dir().join(format!("onsale-stack-{}", std::process::id())));
     std::fs::create_dir_all(&data_dir)?;
-    let stack = Stack::start(StackConfig { data_dir: data_dir.clone(), durable: false, max_connections: 300 }).await?;
+    let stack = Stack::start(StackConfig { data_dir: data_dir.clone(), durable, max_connections: 300 }).await?;
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .env("DATABASE_URL", stack.database_url())

@@ -21,7 +21,7 @@ use onsale_infrastructure::{
     redis::{RedisLines, SharedRedis},
     seat_map_cache::SeatMapCache,
     security::{Argon2Hasher, Ed25519TicketSigner, Sealer, SignedQueueTokens, SignedTokens},
-    system::System,
+    system::{Background, System},
 };
 use prometheus::Registry;
 use tokio::sync::Semaphore;
@@ -118,13 +118,15 @@ fn probes(
 
 /// Connects nothing yet: connections are opened as they are needed, so an instance starts while a store is away.
 pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Instance, WiringError> {
-    let postgres = Arc::new(Postgres::new(&config.database, runtime.clone())?);
+    let postgres = Arc::new(Postgres::new(&config.database, runtime)?);
     let redis = Arc::new(SharedRedis::new(&config.redis, runtime.clone())?);
     let cache_redis = Arc::new(SharedRedis::new(&config.cache, runtime.clone())?);
     let lines = Arc::new(RedisLines::new(Arc::clone(&redis), &config.redis_prefix));
     let seed: [u8; 32] = config.ticket_key.0.as_slice().try_into().map_err(|_| WiringError::TicketKey)?;
     let maps = Arc::new(SeatMapCache::new(Postgres::clone(&postgres)));
-    let keeper = Arc::new(Keeper::new(Arc::clone(&postgres), Arc::clone(&lines), System, config.snapshot_ms));
+    let background = Arc::new(Background(runtime.clone()));
+    let keeper =
+        Arc::new(Keeper::new(Arc::clone(&postgres), Arc::clone(&lines), System, background, config.snapshot_ms));
     let line = Arc::new(LineFacade {
         keeper: Arc::clone(&keeper),
         tokens: Arc::new(SignedQueueTokens::new(&config.secret.0, &seed)?),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::DateTime;
 use onsale_domain::{
     concert::SaleState,
     fault::Faults,
@@ -14,8 +13,8 @@ use onsale_domain::{
 use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
-    model::{Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, Restored, Snapshot, Whereabouts},
-    ports::{LineStore, QueueTokens, Receipts, Seeds, Verdict},
+    model::{Ended, Entrant, Entrants, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts},
+    ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
     stock::ConcertStock,
     views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},
 };
@@ -40,6 +39,8 @@ pub trait Line: Send + Sync {
     async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError>;
     /// Leaves the line, or ends the turn.
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError>;
+    /// Signed proof of the fan's newest place or ballot, also of one that is over.
+    async fn receipt(&self, concert: ConcertId, user: UserId) -> Result<String, LineError>;
     /// Follows the fan's place.
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError>;
     /// Whether the token is genuine, this fan's and this concert's. Touches no store.
@@ -66,26 +67,11 @@ pub struct LineFacade<P, L, T, C> {
     pub guard: PollGuard,
 }
 
-/// What came of a token of an earlier life.
-pub(super) enum Resumed {
-    /// The place is back.
-    Here(Held),
-    /// A newer token, or another place, of the same fan holds.
-    Moved,
-    /// It was left, or the turn is over.
-    Gone,
-}
-
 impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> LineFacade<P, L, T, C> {
     async fn concert(&self, id: ConcertId) -> Result<Concert, LineError> {
         let now = self.keeper.context.now();
         let concert = self.keeper.database.concert(id, now).await?.ok_or(LineError::NoConcert)?;
         if concert.sale_state.is_public() { Ok(concert) } else { Err(LineError::NoConcert) }
-    }
-
-    /// Makes the line live on the store's server.
-    pub(super) async fn revive(&self, id: ConcertId) -> Result<(), StoreError> {
-        self.open_line(id).await.map_err(store_error)
     }
 
     async fn open_line(&self, id: ConcertId) -> Result<(), LineError> {
@@ -104,44 +90,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             .ok_or(LineError::TokenInvalid)
     }
 
-    /// Gives back the place of a token of an earlier life. Who only looks is told of a lapsed turn, and it stays lapsed.
-    pub(super) async fn resume(&self, shown: &QueueTicket, intent: Intent) -> Result<Resumed, StoreError> {
-        let keeper = &self.keeper;
-        let mut ticket = *shown;
-        let mut key = None;
-        if ticket.number == 0 {
-            match keeper.database.drawn(ticket.concert_id, ticket.id).await? {
-                Some(number) => ticket.number = number,
-                None => key = Some(keeper.seed(ticket.concert_id).await?.key(ticket.id)),
-            }
-        }
-        let mut verdict = None;
-        for _ in 0..3 {
-            match keeper.lines.restore(&ticket, verdict, key, intent).await? {
-                Restored::Here(held) => {
-                    keeper.snapshots.note_back(&held.ticket);
-                    return Ok(Resumed::Here(held));
-                }
-                Restored::Left => return Ok(Resumed::Gone),
-                Restored::Moved => return Ok(Resumed::Moved),
-                Restored::AskLog => {
-                    let concert = self.concert(ticket.concert_id).await.map_err(store_error)?;
-                    let return_ms = i64::from(concert.policy.return_secs) * 1_000;
-                    match keeper.database.verdict(ticket.concert_id, ticket.number, return_ms).await? {
-                        Verdict::Over => return Ok(Resumed::Gone),
-                        Verdict::Lapsed { until_ms } if intent == Intent::Looks => {
-                            let until = DateTime::from_timestamp_millis(until_ms).unwrap_or_default();
-                            return Ok(Resumed::Here(Held { ticket, at: Whereabouts::Lapsed { until } }));
-                        }
-                        known => verdict = Some(known),
-                    }
-                }
-                Restored::Lost => self.revive(ticket.concert_id).await?,
-            }
-        }
-        Err(StoreError::Unavailable("the line recovers".into()))
-    }
-
     /// The fan's place by the store; `shown` is the ticket of the token that the fan shows.
     async fn find(
         &self,
@@ -158,20 +106,46 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     self.settle(concert).await;
                 }
                 Found::Here(held) => return Ok(held),
-                Found::Moved { life } | Found::Nowhere { life } if shown.is_some_and(|shown| shown.life < life) => {
-                    let Some(shown) = shown else { break };
-                    return match self.resume(shown, intent).await? {
-                        Resumed::Here(held) => Ok(held),
-                        Resumed::Moved => Err(LineError::TokenMoved),
-                        Resumed::Gone => Err(LineError::NotInLine),
-                    };
+                Found::Nowhere { entered } if shown.is_some_and(|shown| shown.is_within(entered)) => {
+                    return Err(LineError::NotInLine);
                 }
-                Found::Moved { .. } => return Err(LineError::TokenMoved),
-                Found::Nowhere { .. } => return Err(LineError::NotInLine),
+                Found::Moved | Found::Nowhere { .. } => return self.find_on_disk(concert, user, shown, intent).await,
                 Found::Lost => self.open_line(concert).await?,
             }
         }
         Err(LineError::Recovering)
+    }
+
+    /// The fan's place by the database, for which the store is behind: it hears of the place, and says where the fan is.
+    pub(super) async fn find_on_disk(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        shown: Option<&QueueTicket>,
+        intent: Intent,
+    ) -> Result<Held, LineError> {
+        let place = self.keeper.database.place_of(concert, user, false).await?.ok_or(LineError::NotInLine)?;
+        if shown.is_some_and(|shown| shown.id != place.token_id) {
+            let moved = shown.is_some_and(|shown| place.had(shown));
+            return Err(if moved { LineError::TokenMoved } else { LineError::NotInLine });
+        }
+        let entrants =
+            Entrants { range: None, intent, read_a_while_ago: false, lost: false, places: vec![Entrant::from(&place)] };
+        let entered = self.keeper.lines.enter(concert, &entrants).await?.ok_or(LineError::Recovering)?;
+        let at = entered.first().copied().flatten().ok_or(LineError::NotInLine)?;
+        Ok(Held { ticket: place.ticket(concert), at })
+    }
+
+    /// The store has lost a place that the database has, after everything that the store knew was written down. This should not
+    /// happen; if it does, nobody stays shut out.
+    async fn find_lost(&self, concert: ConcertId, user: UserId) -> Result<(), LineError> {
+        self.keeper.settle(&self.concert(concert).await?).await?;
+        let Some(place) = self.keeper.database.place_of(concert, user, false).await? else { return Ok(()) };
+        tracing::error!(concert_id = %concert, number = place.number, "the line's store had lost a place; it is back");
+        let places = vec![Entrant::from(&place)];
+        let entrants = Entrants { range: None, intent: Intent::ShowsUp, read_a_while_ago: false, lost: true, places };
+        self.keeper.lines.enter(concert, &entrants).await?;
+        Ok(())
     }
 
     /// A turn was given up: its slot is judged and its end written down now rather than at the next tick; when that fails,
@@ -199,7 +173,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             state: snapshot.state,
             message: snapshot.message.clone(),
             sold_out: snapshot.sold_out,
-            recovering_secs: snapshot.recovering_secs(),
+            recovering: !snapshot.reachable,
             returning: snapshot.stats.returning,
             stock,
         }
@@ -222,7 +196,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 .filter(|_| snapshot.state != SaleState::Closed)
                 .map(|stock| odds(&stock.total, position, stock.seats_per_fan)),
             line: Self::line_state(snapshot, stock),
-            receipt: None,
         }
     }
 
@@ -245,7 +218,6 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             poll_after_ms,
             line: Self::line_state(snapshot, snapshot.stock.clone()),
             odds: None,
-            receipt: None,
         }
     }
 
@@ -256,22 +228,39 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
     }
 
+    /// The line as it was a moment ago; while its store is away, as it was last or as the database knows it.
     async fn snapshot(&self, concert: ConcertId) -> Result<Arc<Snapshot>, LineError> {
-        for _ in 0..2 {
-            if let Some(snapshot) = self.keeper.snapshots.fresh(concert).await? {
-                return Ok(snapshot);
-            }
-            self.open_line(concert).await?;
+        match self.keeper.snapshots.fresh(concert).await {
+            Ok(Some(snapshot)) => return Ok(snapshot),
+            Ok(None) => match self.open_line(concert).await {
+                Ok(()) => {
+                    if let Some(snapshot) = self.keeper.snapshots.fresh(concert).await? {
+                        return Ok(snapshot);
+                    }
+                }
+                Err(LineError::Store(StoreError::Unavailable(_))) => {}
+                Err(error) => return Err(error),
+            },
+            Err(StoreError::Unavailable(_)) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(LineError::Recovering)
+        let concert = self.concert(concert).await?;
+        if concert.sale_state == SaleState::Scheduled {
+            return Err(LineError::NotOpen);
+        }
+        let head = self.keeper.database.head(concert.id).await?;
+        Ok(self.keeper.snapshots.of_database(&concert, &head))
     }
-}
 
-pub(super) fn store_error(error: LineError) -> StoreError {
-    match error {
-        LineError::Store(error) => error,
-        LineError::Recovering => StoreError::Unavailable("the line recovers".into()),
-        other => StoreError::Broken(other.to_string().into()),
+    /// Nothing is kept for a line that there is not.
+    async fn check_line(&self, id: ConcertId) -> Result<(), LineError> {
+        if self.keeper.knows(id) {
+            return Ok(());
+        }
+        match self.concert(id).await?.sale_state {
+            SaleState::Scheduled => Err(LineError::NotOpen),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -286,6 +275,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         token: Option<&str>,
     ) -> Result<(bool, PlaceView), LineError> {
         let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
+        self.check_line(concert).await?;
         // Who shows a token that holds has the place, whatever the line takes now.
         if let Some(shown) = shown {
             match self.find(concert, user, Some(&shown), Intent::ShowsUp).await {
@@ -293,15 +283,18 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     let snapshot = self.snapshot(concert).await?;
                     return Ok((false, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)));
                 }
-                Err(LineError::NotInLine | LineError::TokenMoved) => {}
+                // While the store is away the database answers, as for any other device of the fan.
+                Err(
+                    LineError::NotInLine
+                    | LineError::TokenMoved
+                    | LineError::Recovering
+                    | LineError::Store(StoreError::Unavailable(_)),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }
-        let new = self.keeper.context.new_id();
-        for _ in 0..5 {
-            let asked_at_ms = self.keeper.context.monotonic_ms();
-            let key = self.keeper.known_seed(concert).map(|seed| seed.key(new));
-            match self.keeper.lines.join(concert, user, new, key).await? {
+        for tried in 0..4 {
+            match self.keeper.join(concert, user).await? {
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
                         self.settle(concert).await;
@@ -311,29 +304,20 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     };
                     let snapshot = self.snapshot(concert).await?;
                     let token = self.tokens.sign_queue(&held.ticket);
-                    let mut view = self.view(&held, Some(token), &snapshot);
+                    let view = self.view(&held, Some(token), &snapshot);
                     self.note_told(&held.ticket, &view);
-                    if fresh {
-                        view.receipt = Some(self.tokens.receipt(&held.ticket));
-                        if let Some(eta) = view.eta {
-                            self.keeper.note_told(concert, held.ticket.number, eta);
-                        }
+                    if let Some(eta) = view.eta.filter(|_| fresh) {
+                        self.keeper.note_told(concert, held.ticket.number, eta);
                     }
                     return Ok((fresh, view));
                 }
+                Joined::Over if tried < 2 => self.settle(concert).await,
+                Joined::Over => self.find_lost(concert, user).await?,
                 Joined::Full => return Err(LineError::Full),
                 Joined::SoldOut => return Err(LineError::SoldOut),
                 Joined::NotOpen(SaleState::Draft) => return Err(LineError::NoConcert),
                 Joined::NotOpen(SaleState::Scheduled) => return Err(LineError::NotOpen),
                 Joined::NotOpen(_) => return Err(LineError::Closed),
-                Joined::NumbersUsedUp => {
-                    let concert = self.concert(concert).await?;
-                    self.keeper.raise_once(&concert, asked_at_ms).await?;
-                }
-                Joined::NeedsBallotKey => {
-                    self.keeper.seed(concert).await?;
-                }
-                Joined::Lost => self.open_line(concert).await?,
             }
         }
         Err(LineError::Recovering)
@@ -353,7 +337,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
         let held = self.find(concert, user, shown.as_ref(), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
-        // A token of an earlier life is good as it is, until the next loss; a new one saves the fan a look-up then.
+        // A ballot's token gets the number that was drawn.
         let token = token.map(|_| self.tokens.sign_queue(&held.ticket));
         Ok(self.view(&held, token, &snapshot))
     }
@@ -366,22 +350,51 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError> {
-        if let Some(token) = token {
-            let shown = self.shown(concert, user, token)?;
-            self.find(concert, user, Some(&shown), Intent::Looks).await?;
-        }
-        for _ in 0..3 {
-            match self.keeper.lines.leave(concert, user).await? {
-                Ended::Nothing => return Err(LineError::NotInLine),
-                Ended::Place => return Ok(()),
-                Ended::PlaceAndAsks => {
-                    self.free_slot(concert).await;
-                    return Ok(());
-                }
-                Ended::Lost => self.open_line(concert).await?,
+        let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
+        let number = match self.find(concert, user, shown.as_ref(), Intent::Looks).await {
+            Ok(held) => {
+                // What happened before stands before it in the log.
+                self.settle(concert).await;
+                Some(held.ticket.number).filter(|number| *number > 0)
             }
+            // The database knows as well.
+            Err(LineError::Recovering | LineError::Store(StoreError::Unavailable(_))) => {
+                let place = self.keeper.database.place_of(concert, user, false).await?.ok_or(LineError::NotInLine)?;
+                match shown {
+                    Some(shown) if place.had(&shown) => return Err(LineError::TokenMoved),
+                    Some(shown) if shown.id != place.token_id => return Err(LineError::NotInLine),
+                    _ => None,
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let number = match self.keeper.database.leave(concert, user, number).await? {
+            Left::Place(number) => number,
+            Left::BeingDrawn => return Err(LineError::Recovering),
+            Left::Nothing => {
+                // Over in the database, which the store may not have heard.
+                if let Ok(Ended::PlaceAndAsks) =
+                    self.keeper.lines.leave(concert, user, number.unwrap_or_default()).await
+                {
+                    self.free_slot(concert).await;
+                }
+                return Err(LineError::NotInLine);
+            }
+        };
+        // The place is over. A store that does not hear of it now calls nobody for it: the database refuses.
+        match self.keeper.lines.leave(concert, user, number).await {
+            Ok(Ended::PlaceAndAsks) => self.free_slot(concert).await,
+            Ok(Ended::Nothing | Ended::Place) => {}
+            Ok(Ended::Lost) => self.keeper.revive_soon(concert),
+            Err(error) => tracing::warn!(%error, concert_id = %concert, "the line's store did not hear who left"),
         }
-        Err(LineError::Recovering)
+        Ok(())
+    }
+
+    async fn receipt(&self, concert: ConcertId, user: UserId) -> Result<String, LineError> {
+        self.concert(concert).await?;
+        let place = self.keeper.database.place_of(concert, user, true).await?.ok_or(LineError::NotInLine)?;
+        Ok(self.tokens.receipt(concert, &place))
     }
 
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError> {
@@ -399,11 +412,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {
-        let known = ticket.life == snapshot.life
-            || self.keeper.snapshots.is_back(ticket, snapshot.life)
-            // While the store is away nobody's place changes.
-            || !snapshot.reachable;
-        if ticket.number > 0 && known && snapshot.certainly_waits(ticket.number) {
+        if ticket.number > 0 && snapshot.certainly_waits(ticket.number) {
             let position = snapshot.position(ticket.number);
             Seen::Waiting(Box::new(self.waiting(ticket, Some(token.to_owned()), position, snapshot)))
         } else {
@@ -422,7 +431,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 state: concert.sale_state,
                 message: concert.message.clone(),
                 sold_out: false,
-                recovering_secs: None,
+                recovering: false,
                 returning: 0,
                 stock: self.keeper.stock.at_hand(concert.id),
             };

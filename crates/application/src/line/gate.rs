@@ -5,10 +5,11 @@ use std::{future::Future, sync::Arc};
 use onsale_domain::ids::{ConcertId, UserId};
 
 use super::{
-    facade::{LineFacade, Resumed},
+    facade::LineFacade,
     keeper::LineDatabase,
     model::{Admission, Ended, Intent, QueueTicket, Slot},
     ports::{LineStore, QueueTokens, Receipts, Seeds},
+    views::LineError,
 };
 use crate::{
     context::{Clock, Ids},
@@ -89,17 +90,23 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             match line.keeper.lines.admit(ticket, lasts_ms).await? {
                 Admission::Admitted { number } => return Ok(Turn { number }),
                 Admission::Waiting => return Err(GateRefusal::Waiting),
-                Admission::Lost => line.revive(ticket.concert_id).await.map_err(GateRefusal::Store)?,
-                // A token of an earlier life proves its place.
-                Admission::Moved { life } | Admission::Nowhere { life } if ticket.life < life => {
-                    match line.resume(ticket, Intent::ShowsUp).await? {
-                        Resumed::Here(_) => {}
-                        Resumed::Moved => return Err(GateRefusal::Moved),
-                        Resumed::Gone => return Err(GateRefusal::Expired),
+                Admission::Lost => {
+                    line.keeper.revive_soon(ticket.concert_id);
+                    break;
+                }
+                Admission::Nowhere { entered } if ticket.is_within(entered) => return Err(GateRefusal::Expired),
+                // The database knows more.
+                Admission::Moved | Admission::Nowhere { .. } => {
+                    let found =
+                        line.find_on_disk(ticket.concert_id, ticket.user_id, Some(ticket), Intent::ShowsUp).await;
+                    match found {
+                        Ok(_) => {}
+                        Err(LineError::TokenMoved) => return Err(GateRefusal::Moved),
+                        Err(LineError::NotInLine) => return Err(GateRefusal::Expired),
+                        Err(LineError::Store(error)) => return Err(GateRefusal::Store(error)),
+                        Err(_) => break,
                     }
                 }
-                Admission::Moved { .. } => return Err(GateRefusal::Moved),
-                Admission::Nowhere { .. } => return Err(GateRefusal::Expired),
             }
         }
         Err(GateRefusal::Store(StoreError::Unavailable("the line recovers".into())))
@@ -121,7 +128,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             return Err(GateRefusal::Required);
         }
         match self.admit(&ticket, purpose).await {
-            // The line's store is away. Who is in the admission log goes on buying; nobody else slips through.
+            // The line's store is away, or is being loaded. Whose turn is on disk goes on buying; nobody else slips through.
             Err(GateRefusal::Store(StoreError::Unavailable(cause))) => {
                 let admitted = self.0.keeper.database.admitted(&ticket).await?;
                 admitted.map(|number| Turn { number }).ok_or(GateRefusal::Store(StoreError::Unavailable(cause)))

@@ -1,55 +1,63 @@
-//! Runs a line: ticks, the admission log, recovery after a loss of the line's store, and the opening draw.
+//! Runs a line: ticks, what is written down, loading after a loss of the line's store, and the opening draw.
 //!
 //! Any number of processes do this at once, and any of them may die at any moment. The store makes each step atomic; the
 //! database refuses what belongs to an earlier life of the line. So every step may be repeated by anybody.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
 use onsale_domain::{
+    concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::{BallotKey, DrawSeed, Eta, QueuePolicy},
+    queue::{DrawSeed, Eta, LogKind},
 };
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    model::{Promotion, Slot, Swept, Tick, Ticked},
-    ports::{Ceiling, Drawing, LineJournal, LineStore, NewLife, Seeds, Told, Written},
+    joins::JoinQueue,
+    model::{Call, Entrant, Entrants, Event, Intent, Loading, News, Place, Promotion, Slot, Swept, Tick, Ticked},
+    ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, Seeds, Told, Written},
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
 };
 use crate::{
     audit::AuditLog,
     catalogue::{CatalogueStore, Concert},
-    context::{Clock, Ids},
+    context::{Clock, Ids, Tasks},
     error::StoreError,
 };
 
-/// Numbers by which the recorded ceiling is ahead of what has been given out, at least.
-const LEAD: i64 = 20_000;
 /// Events and calls written to the log at once.
 const BATCH: usize = 1_000;
-/// Admissions, departures or fans sent to the store at once.
+/// Fans told to the store at once.
 const PART: usize = 500;
-/// Ballots read and written to the database at once.
-const BALLOTS: usize = 2_000;
-/// Ballots placed at once, so that no step holds up the store for long.
-const BALLOTS_PLACED: usize = 1_000;
-/// Milliseconds for which another process is given to finish a recovery.
+/// Places read from the database at once.
+const PLACES: usize = 5_000;
+/// Places sent to the store at once, so that no step holds it up for long.
+const PLACES_SENT: usize = 500;
+/// Ballots drawn at once.
+const BALLOTS: i64 = 5_000;
+/// Milliseconds for which another process is given to finish loading.
 const PATIENCE_MS: i64 = 5_000;
-/// Milliseconds between two looks for holds that have no slot.
+/// Turns of each kind that are looked at once more at once.
+const TURNS: i64 = 5_000;
+/// Milliseconds between two looks for holds that have no slot, and for turns that are over.
 const CHECK_EVERY_MS: i64 = 10_000;
 /// Estimates noted per line between two ticks.
 const TOLD: usize = 100;
 
 /// What the line needs of the database.
-pub trait LineDatabase: CatalogueStore + LineJournal + StockQueries + AuditLog {}
-impl<P: CatalogueStore + LineJournal + StockQueries + AuditLog> LineDatabase for P {}
+pub trait LineDatabase: CatalogueStore + LinePlaces + LineJournal + LineDraws + StockQueries + AuditLog {}
+impl<P: CatalogueStore + LinePlaces + LineJournal + LineDraws + StockQueries + AuditLog> LineDatabase for P {}
 
 /// What came of one tick of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,24 +74,30 @@ pub struct Tended {
     pub expired: i64,
 }
 
+/// What came of a sweep.
+#[derive(Default)]
+struct Sweeping {
+    expired: i64,
+    lapsed: i64,
+    entered: i64,
+}
+
 /// What a process remembers of a line between two ticks.
 #[derive(Default)]
 struct Memory {
-    recorded: Ceiling,
-    given_out: i64,
     draw_finished: bool,
     stranger_since: Option<i64>,
     checked_at_ms: Option<i64>,
 }
 
 #[derive(Default)]
-struct Lane {
-    /// One at a time writes news or recovers; others wait, and then find it done.
+pub(super) struct Lane {
+    /// One at a time writes news or loads; others wait, and then find it done.
     settling: tokio::sync::Mutex<()>,
+    /// One at a time asks for loading; others are told that the line recovers.
+    loading: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
-    /// When this process last tried to raise the ceiling because numbers were used up, and whether it could; one at a time
-    /// does.
-    raised: tokio::sync::Mutex<Option<(i64, bool)>>,
+    pub(super) joins: Mutex<JoinQueue>,
     sweeping: tokio::sync::Mutex<()>,
     sweep_wanted: AtomicBool,
     told: Mutex<Vec<Told>>,
@@ -91,7 +105,7 @@ struct Lane {
 
 /// Runs lines.
 pub struct Keeper<P, L, C> {
-    /// Concerts, admission logs and seats.
+    /// Concerts, lines on disk and seats.
     pub database: Arc<P>,
     /// The lines.
     pub lines: Arc<L>,
@@ -101,109 +115,177 @@ pub struct Keeper<P, L, C> {
     pub stock: Arc<StockCache<P, C>>,
     /// Time, ids and seeds.
     pub context: C,
-    /// Tells this process from others that draw.
-    owner: Uuid,
+    pub(super) tasks: Arc<dyn Tasks>,
     lanes: Mutex<HashMap<ConcertId, Arc<Lane>>>,
     seeds: Mutex<HashMap<ConcertId, DrawSeed>>,
     /// Commitments of opening draws, as far as they cannot change any more.
     commitments: Mutex<HashMap<ConcertId, Option<[u8; 32]>>>,
 }
 
-fn whole<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn whole<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn count(length: usize) -> i64 {
+pub(super) fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
 fn lost() -> StoreError {
-    StoreError::Unavailable("the line has no life on this server yet".into())
+    StoreError::Unavailable("the line is being loaded".into())
 }
 
 fn millis(secs: i32) -> i64 {
     i64::from(secs) * 1_000
 }
 
+/// Runs two things at once and answers both.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut first, mut second) = (None, None);
+    poll_fn(|context| {
+        if first.is_none()
+            && let Poll::Ready(value) = one.as_mut().poll(context)
+        {
+            first = Some(value);
+        }
+        if second.is_none()
+            && let Poll::Ready(value) = other.as_mut().poll(context)
+        {
+            second = Some(value);
+        }
+        match (first.take(), second.take()) {
+            (Some(value), Some(other)) => Poll::Ready((value, other)),
+            (value, other) => {
+                (first, second) = (value, other);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// Whether whoever was in the pre-queue gets a number now.
+fn has_opened(concert: &Concert) -> bool {
+    !matches!(concert.sale_state, SaleState::Draft | SaleState::Scheduled | SaleState::PreQueue)
+}
+
 impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L, C> {
     /// A keeper of all lines of the store, with snapshots that are used for `fresh_ms`.
-    pub fn new(database: Arc<P>, lines: Arc<L>, context: C, fresh_ms: i64) -> Self {
+    pub fn new(database: Arc<P>, lines: Arc<L>, context: C, tasks: Arc<dyn Tasks>, fresh_ms: i64) -> Self {
         let stock = Arc::new(StockCache::new(Arc::clone(&database), context.clone()));
         Self {
             snapshots: Snapshots::new(Arc::clone(&lines), Arc::clone(&stock), context.clone(), fresh_ms),
             stock,
             database,
             lines,
-            owner: context.new_id(),
             context,
+            tasks,
             lanes: Mutex::default(),
             seeds: Mutex::default(),
             commitments: Mutex::default(),
         }
     }
 
-    fn lane(&self, concert: ConcertId) -> Arc<Lane> {
+    pub(super) fn lane(&self, concert: ConcertId) -> Arc<Lane> {
         Arc::clone(whole(&self.lanes).entry(concert).or_default())
     }
 
-    /// Applies a concert's settings, sweeps, promotes what is due, and draws. To be called every half a second or so, and
-    /// after every edit.
+    /// Whether this process has had to do with the line before.
+    pub fn knows(&self, concert: ConcertId) -> bool {
+        whole(&self.lanes).contains_key(&concert)
+    }
+
+    /// Draws, fills gaps, applies a concert's settings, sweeps, and promotes what is due. To be called every half a second or
+    /// so, and after every edit.
     pub async fn tick(&self, concert: &Concert) -> Result<Tended, StoreError> {
         self.tend(concert, 0).await
     }
 
     /// The same, and calls `admit` fans more, within the limit.
     pub async fn tend(&self, concert: &Concert, admit: i64) -> Result<Tended, StoreError> {
-        let lane = self.lane(concert.id);
-        let mut tick = self.settings(concert, &lane, admit);
+        let id = concert.id;
+        let lane = self.lane(id);
+        let mut tick = self.settings(concert, admit);
         let mut tended = Tended::default();
+        let mut head = self.database.head(id).await?;
+        if let Some(sold_out) = tick.sold_out.filter(|sold_out| *sold_out != head.sold_out) {
+            self.database.note_sold_out(id, sold_out).await?;
+        }
         if self.is_time_to_check(&lane) {
-            self.check_holds(concert.id).await?;
+            self.check_holds(id).await?;
+            self.check_turns(id).await?;
         }
-        (tended.expired, tended.lapsed) = self.sweep(concert.id).await?;
-        let mut troubles = 0;
+        let mut loaded = false;
         loop {
-            match self.lines.promote(concert.id, &tick).await? {
-                Ticked::Done(promotion) => {
-                    tick.admit = 0;
-                    tended.due |= promotion.due;
-                    tended.last = promotion;
-                    self.record_numbers(concert, &lane, &promotion).await?;
-                    tended.promoted += self.settle(concert).await?;
-                    if !promotion.more {
-                        break;
-                    }
+            let Some(swept) = self.sweep_all(id).await? else {
+                if std::mem::replace(&mut loaded, true) {
+                    return Err(lost());
                 }
-                Ticked::NeedsNumbers(more) => {
-                    self.raise(concert, more).await?;
-                    troubles += 1;
-                }
-                Ticked::OpensDraw { life, block } => {
-                    tick.draw = self.database.open_draw(concert.id, life, block).await?;
-                    troubles += 1;
-                }
-                Ticked::Lost => {
-                    self.revive(concert).await?;
-                    troubles += 1;
-                }
+                self.load_or_tell(concert, &lane).await?;
+                continue;
+            };
+            tended.expired += swept.expired;
+            tended.lapsed += swept.lapsed;
+            let mut entered = swept.entered;
+            if has_opened(concert)
+                && let Some(drawn) = self.draw(id, &lane, head, entered).await?
+            {
+                entered = drawn;
+                head = self.database.head(id).await?;
             }
-            if troubles > 5 {
-                return Err(lost());
+            self.fill(id, entered, head.whole).await?;
+            let Ticked::Done(promotion) = self.lines.promote(id, &tick).await? else {
+                // Lost between the two: the sweep finds it so too.
+                continue;
+            };
+            tick.admit = 0;
+            tended.due |= promotion.due;
+            tended.last = promotion;
+            tended.promoted += self.settle(concert).await?;
+            if !promotion.more {
+                break;
             }
         }
-        self.draw(concert, &lane, &tended.last).await?;
-        self.flush_told(concert.id, &lane, tended.last.now_ms).await;
+        self.flush_told(id, &lane, tended.last.now_ms).await;
         Ok(tended)
     }
 
+    /// Enters places that the database has and the store lacks, because a process died or stalled between the two, or could not
+    /// reach the store, or because they were drawn. Nobody behind them is called before.
+    pub async fn fill(&self, id: ConcertId, entered: i64, whole: i64) -> Result<(), StoreError> {
+        let mut after = entered;
+        while after < whole {
+            let places = self.database.places(id, after, whole, after, count(PLACES)).await?;
+            let all = places.len() < PLACES;
+            for part in places.chunks(PLACES_SENT) {
+                let last = part.last().map_or(after, |place| place.number);
+                self.enter_read(id, (after + 1, last), part).await?;
+                after = last;
+            }
+            if all && after < whole {
+                self.enter_read(id, (after + 1, whole), &[]).await?;
+                after = whole;
+            }
+        }
+        Ok(())
+    }
+
+    async fn enter_read(&self, id: ConcertId, range: (i64, i64), places: &[Place]) -> Result<(), StoreError> {
+        let places = places.iter().map(Entrant::from).collect();
+        let entrants =
+            Entrants { range: Some(range), intent: Intent::Looks, read_a_while_ago: true, lost: false, places };
+        self.lines.enter(id, &entrants).await?.ok_or_else(lost).map(|_| ())
+    }
+
     /// Ends turns that ran out, and frees their slots unless the database has a live hold of the fan, which keeps the slot.
-    /// Answers how many turns expired and lapsed.
-    pub async fn sweep(&self, id: ConcertId) -> Result<(i64, i64), StoreError> {
-        let (mut all_expired, mut all_lapsed) = (0, 0);
+    /// `None` when the line has not been loaded on the store's server.
+    async fn sweep_all(&self, id: ConcertId) -> Result<Option<Sweeping>, StoreError> {
+        let mut all = Sweeping::default();
         loop {
-            // A line that has no life here is revived by the promoter.
-            let Swept::Done { expired, lapsed, more, asked } = self.lines.sweep(id).await? else { break };
-            (all_expired, all_lapsed) = (all_expired + expired, all_lapsed + lapsed);
+            let Swept::Done { expired, lapsed, more, asked, entered } = self.lines.sweep(id).await? else {
+                return Ok(None);
+            };
+            all = Sweeping { expired: all.expired + expired, lapsed: all.lapsed + lapsed, entered };
             if !asked.is_empty() {
                 let fans: Vec<UserId> = asked.iter().map(|asked| asked.user_id).collect();
                 let held: HashMap<UserId, i64> = self
@@ -219,10 +301,9 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 self.lines.keep(id, &answers).await?;
             }
             if !more {
-                break;
+                return Ok(Some(all));
             }
         }
-        Ok((all_expired, all_lapsed))
     }
 
     fn is_time_to_check(&self, lane: &Lane) -> bool {
@@ -233,6 +314,20 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             memory.checked_at_ms = Some(now);
         }
         due
+    }
+
+    /// Ends turns that are over by the database, of which the store was not told because it was away.
+    async fn check_turns(&self, id: ConcertId) -> Result<(), StoreError> {
+        for part in self.lines.turns(id, TURNS).await?.chunks(PART) {
+            for (turn, paid) in self.database.turns_over(id, part).await? {
+                if paid {
+                    self.lines.end_paid(id, turn.user_id, turn.number).await?;
+                } else {
+                    self.lines.leave(id, turn.user_id, turn.number).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Finds holds that have no slot, because a process could not tell the line of them.
@@ -254,13 +349,13 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         while lane.sweep_wanted.load(Ordering::Acquire) {
             let Ok(_one) = lane.sweeping.try_lock() else { break };
             while lane.sweep_wanted.swap(false, Ordering::AcqRel) {
-                self.sweep(id).await?;
+                self.sweep_all(id).await?;
             }
         }
         Ok(())
     }
 
-    fn settings(&self, concert: &Concert, lane: &Lane, admit: i64) -> Tick {
+    fn settings(&self, concert: &Concert, admit: i64) -> Tick {
         let stock = self.stock.at_hand(concert.id);
         Tick {
             state: concert.sale_state,
@@ -269,15 +364,13 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             version: concert.version,
             sold_out: stock.map(|stock| stock.total.is_sold_out()),
             admit,
-            registered: whole(&lane.memory).recorded.registered,
-            draw: None,
         }
     }
 
-    /// Writes what happened to the log, and then makes active who is called. Answers how many.
+    /// Writes what happened to the database, and then makes active who is called. Answers how many.
     pub async fn settle(&self, concert: &Concert) -> Result<i64, StoreError> {
         let lane = self.lane(concert.id);
-        let _one = lane.settling.lock().await;
+        let one = lane.settling.lock().await;
         let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
         let mut opened = 0;
         loop {
@@ -288,17 +381,16 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             for odd in &news.odd_entries {
                 tracing::error!(concert_id = %concert.id, entry = odd.text, "an entry of the line cannot be read; it is set aside and the line goes on");
             }
-            match self.database.write(concert.id, &news, longest_ms).await? {
-                Written::Done => {}
+            let over = match self.database.write(concert.id, &news, longest_ms).await? {
+                Written::Done(over) => over,
                 Written::Stale => continue,
-                Written::OtherLife => return Err(self.meet_stranger(concert, &lane).await?),
-            }
-            if let Some(last) = news.last_entry() {
-                self.lines.forget(concert.id, news.life, last).await?;
-            }
-            for calls in news.calls.chunks(PART) {
-                opened += self.lines.open(concert.id, news.life, calls).await?;
-            }
+                Written::OtherLife => {
+                    drop(one);
+                    return Err(self.meet_stranger(concert, &lane).await?);
+                }
+            };
+            let calls: Vec<Call> = news.calls.iter().copied().filter(|call| !over.contains(call)).collect();
+            opened += self.lines.written(concert.id, news.life, news.last_entry(), &calls, &over).await?;
             if news.entries() < BATCH && news.calls.len() < PART {
                 break;
             }
@@ -307,97 +399,125 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(opened)
     }
 
-    /// The database knows another life than the store. Mostly somebody is recovering the line just now; when nobody
-    /// finishes, this process does. Answers what to tell who asked meanwhile.
+    /// The database knows another life than the store. Mostly somebody is loading the line just now; when nobody finishes, this
+    /// process does. Answers what to tell who asked meanwhile.
     async fn meet_stranger(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
         let now = self.context.monotonic_ms();
         let since = *whole(&lane.memory).stranger_since.get_or_insert(now);
         if now - since > PATIENCE_MS {
             whole(&lane.memory).stranger_since = None;
-            self.begin_life(concert).await?;
+            let _one = lane.settling.lock().await;
+            self.load(concert).await?;
         }
         Ok(lost())
     }
 
-    /// Makes the line live on the store's server, whatever has happened to it.
-    pub async fn revive(&self, concert: &Concert) -> Result<(), StoreError> {
-        let lane = self.lane(concert.id);
-        let one = lane.settling.lock().await;
-        // Somebody may have done it while this waited.
-        if self.lines.news(concert.id, 0, false).await?.is_none() {
-            self.begin_life(concert).await?;
+    /// Makes the line live on the store's server, whatever has happened to it. While somebody does, callers hear that it
+    /// recovers.
+    pub async fn revive(self: &Arc<Self>, concert: &Concert) -> Result<(), StoreError> {
+        let (done, heard) = oneshot::channel();
+        let (keeper, concert) = (Arc::clone(self), concert.clone());
+        // It goes on when whoever asked hangs up.
+        self.tasks.spawn(Box::pin(async move {
+            let _ = done.send(keeper.load_or_tell(&concert, &keeper.lane(concert.id)).await);
+        }));
+        heard.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// The same in the background.
+    pub fn revive_soon(self: &Arc<Self>, concert: ConcertId) {
+        if self.lane(concert).loading.try_lock().is_err() {
+            return;
         }
-        drop(one);
-        let tick = self.settings(concert, &lane, 0);
+        let keeper = Arc::clone(self);
+        self.tasks.spawn(Box::pin(async move {
+            let found = keeper.database.concert(concert, keeper.context.now()).await;
+            if let Ok(Some(concert)) = found
+                && let Err(error) = keeper.revive(&concert).await
+            {
+                tracing::debug!(%error, concert_id = %concert.id, "the line could not be loaded; a tick does it");
+            }
+        }));
+    }
+
+    async fn load_or_tell(&self, concert: &Concert, lane: &Lane) -> Result<(), StoreError> {
+        let Ok(_asking) = lane.loading.try_lock() else { return Err(lost()) };
+        let _one = lane.settling.lock().await;
+        // Somebody may have done it while this waited.
+        match self.lines.loading(concert.id).await? {
+            Loading::Done => return Ok(()),
+            Loading::UnderWay => return Err(lost()),
+            Loading::Wanted => self.load(concert).await?,
+        }
+        let tick = self.settings(concert, 0);
         self.lines.promote(concert.id, &tick).await?;
         Ok(())
     }
 
-    /// A new life: above all numbers that may have been given out, with everybody who is active by the admission log, and
-    /// without those who are not.
-    async fn begin_life(&self, concert: &Concert) -> Result<(), StoreError> {
-        let QueuePolicy { active_sliding_secs, claim_secs, recovery_hold_secs, .. } = concert.policy;
+    /// A new life: everything that the database has goes into the store, in the original order; nobody is called meanwhile. Once,
+    /// however many notice: a later life ends an earlier one's loading.
+    async fn load(&self, concert: &Concert) -> Result<(), StoreError> {
         let id = concert.id;
-        let life = self.database.begin_life(id, LEAD).await?;
-        if life.given_out > 0 {
-            tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line recovers");
+        let began = self.context.monotonic_ms();
+        let mut life = self.database.begin_life(id).await?;
+        if life.life > 1 {
+            tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line is loaded");
         }
-        let life =
-            NewLife { newest: self.write_rest(id, &life).await?, draw_key: self.last_drawn(id, &life).await?, ..life };
-        let policy_ms = (millis(active_sliding_secs), millis(claim_secs));
-        let (mut live, mut after) = (HashSet::new(), 0);
-        loop {
-            let part = self.database.live_admissions(id, after, count(PART)).await?;
-            let Some(last) = part.last() else { break };
-            after = last.number;
-            live.extend(part.iter().map(|admission| admission.user_id));
-            self.lines.merge(id, life.life, policy_ms, &part, &[]).await?;
+        life.newest = self.write_rest(id, &life).await?;
+        life.newest = self.write_paid(id, &life).await?;
+        // Whatever is committed after this is beyond the numbers that are said to be all there.
+        let head = self.database.head(id).await?;
+        let go_on = |goes_on: bool| if goes_on { Ok(()) } else { Err(lost()) };
+        go_on(self.lines.begin_load(id, &life, &concert.policy).await?)?;
+        let mut loaded = 0;
+        let mut part = self.database.places(id, 0, i64::MAX, life.passed, count(PLACES)).await?;
+        while let Some(last) = part.last() {
+            loaded += part.len();
+            // The next ones are read while these are sent.
+            let next = self.database.places(id, last.number, i64::MAX, life.passed, count(PLACES));
+            let send = async {
+                for part in part.chunks(PLACES_SENT) {
+                    go_on(self.lines.load_places(id, life.life, part).await?)?;
+                }
+                Ok(())
+            };
+            let (next, sent) = both(next, send).await;
+            sent?;
+            part = next?;
         }
-        after = life.served;
-        loop {
-            let part = self.database.departed(id, after, count(PART)).await?;
-            let Some(last) = part.last() else { break };
-            after = *last;
-            self.lines.merge(id, life.life, policy_ms, &[], &part).await?;
+        // While a draw is under way, a ballot is entered when its fan asks, or as the place that it becomes.
+        if head.draws && head.whole == head.seq {
+            loaded += self.load_ballots(id, life.life).await?;
         }
-        if self.lines.registered(id).await? > 0 {
-            after = 0;
-            loop {
-                let part = self.database.ballots(id, after, count(PART)).await?;
-                let Some((last, ..)) = part.last() else { break };
-                after = *last;
-                self.lines.merge_drawn(id, &life, &part).await?;
-            }
-        }
-        let over: Vec<UserId> =
-            self.lines.active_fans(id).await?.into_iter().filter(|fan| !live.contains(fan)).collect();
-        for part in over.chunks(PART) {
-            self.lines.prune(id, life.life, part).await?;
-        }
-        let (mut first, mut behind) = (true, UserId(Uuid::nil()));
+        let mut behind = UserId(Uuid::nil());
         loop {
             let part = self.database.holds(id, behind, count(PART)).await?;
-            self.lines.merge_held(id, life.life, first, &part).await?;
             let Some(last) = part.last() else { break };
-            (first, behind) = (false, last.user_id);
+            behind = last.user_id;
+            go_on(self.lines.load_holds(id, life.life, &part).await?)?;
         }
-        if self.lines.begin(id, &life, recovery_hold_secs).await? {
-            tracing::info!(concert_id = %id, life = life.life, active = live.len(), "the line lives");
-        }
+        go_on(self.lines.end_load(id, &life, head.whole).await?)?;
+        let took_ms = self.context.monotonic_ms() - began;
+        tracing::info!(concert_id = %id, life = life.life, loaded, took_ms, "the line lives");
         Ok(())
     }
 
-    /// The key of the last ballot drawn, when a draw is under way.
-    async fn last_drawn(&self, id: ConcertId, life: &NewLife) -> Result<Option<BallotKey>, StoreError> {
-        let Some((done, _)) = life.draw else { return Ok(None) };
-        let Some((_, _, ballot)) = self.database.ballots(id, done - 1, 1).await?.into_iter().next() else {
-            return Ok(None);
-        };
-        Ok(Some(self.seed(id).await?.key(ballot)))
+    async fn load_ballots(&self, id: ConcertId, life: i64) -> Result<usize, StoreError> {
+        let (mut behind, mut loaded) = (None, 0);
+        loop {
+            let part = self.database.ballots(id, behind, count(PLACES)).await?;
+            let Some(last) = part.last() else { return Ok(loaded) };
+            behind = Some((self.seed(id).await?.key(last.place_id), last.place_id));
+            loaded += part.len();
+            for part in part.chunks(PLACES_SENT) {
+                if !self.lines.load_places(id, life, part).await? {
+                    return Err(lost());
+                }
+            }
+        }
     }
 
-    /// Before a new life: what the store noted and the log does not have yet, so that both agree on who is active. Answers
-    /// the newest event in the log.
+    /// Before a new life: what the store noted and the database does not have yet. Answers the newest event in the log.
     async fn write_rest(&self, id: ConcertId, life: &NewLife) -> Result<(i64, i64), StoreError> {
         let mut newest = life.newest;
         loop {
@@ -406,11 +526,12 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             let of_life = std::mem::replace(&mut news.life, life.life);
             news.calls.clear();
             // Refused when all of it is older than the log.
-            if self.database.write(id, &news, 0).await? != Written::Done {
+            let Written::Done(_) = self.database.write(id, &news, 0).await? else { break };
+            if last <= newest {
                 break;
             }
-            newest = newest.max(last);
-            self.lines.forget(id, of_life, last).await?;
+            newest = last;
+            self.lines.written(id, of_life, Some(last), &[], &[]).await?;
             if news.entries() < BATCH {
                 break;
             }
@@ -418,66 +539,25 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(newest)
     }
 
-    /// Keeps the recorded ceiling ahead of the numbers given out, and the numbers seen recorded.
-    async fn record_numbers(&self, concert: &Concert, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
-        let id = concert.id;
-        let (recorded, last) = {
-            let memory = whole(&lane.memory);
-            (memory.recorded, memory.given_out)
-        };
-        let joined = if recorded.life == seen.life { seen.given_out - last } else { 0 };
-        let lead = LEAD.max(joined * 4) + seen.registered;
-        let registered = recorded.registered.max(seen.registered);
-        let low = seen.ceiling - seen.given_out < lead / 2;
-        let ceiling = if low { seen.given_out + lead } else { seen.ceiling };
-        let next = Ceiling { life: seen.life, ceiling, seen: seen.given_out, registered };
-        if next != recorded {
-            if !self.database.raise(id, next).await? {
-                let _one = lane.settling.lock().await;
-                return Err(self.meet_stranger(concert, lane).await?);
-            }
-            if low {
-                self.lines.raise(id, seen.life, ceiling).await?;
-            }
+    /// Before a new life: turns that were paid a moment before the store was lost. Answers the newest event in the log.
+    async fn write_paid(&self, id: ConcertId, life: &NewLife) -> Result<(i64, i64), StoreError> {
+        let numbers = self.database.paid_turns(id).await?;
+        if numbers.is_empty() {
+            return Ok(life.newest);
         }
-        let mut memory = whole(&lane.memory);
-        (memory.recorded, memory.given_out) = (next, seen.given_out);
-        Ok(())
-    }
-
-    /// Records `more` numbers, at once.
-    pub async fn raise(&self, concert: &Concert, more: i64) -> Result<(), StoreError> {
-        let id = concert.id;
-        let mut next = self.database.ceiling(id).await?;
-        next.ceiling += LEAD + more;
-        if self.database.raise(id, next).await? && self.lines.raise(id, next.life, next.ceiling).await? {
-            return Ok(());
-        }
-        let lane = self.lane(id);
-        let _one = lane.settling.lock().await;
-        Err(self.meet_stranger(concert, &lane).await?)
-    }
-
-    /// Records more numbers because they are used up, once for everybody in this process who found them so after
-    /// `asked_at_ms`.
-    pub async fn raise_once(&self, concert: &Concert, asked_at_ms: i64) -> Result<(), StoreError> {
-        let lane = self.lane(concert.id);
-        let mut raised = lane.raised.lock().await;
-        match *raised {
-            Some((at, true)) if at >= asked_at_ms => Ok(()),
-            // Who waited for a try that failed does not try again.
-            Some((at, false)) if at >= asked_at_ms => Err(StoreError::Unavailable("numbers are used up".into())),
-            _ => {
-                let done = self.raise(concert, 0).await;
-                *raised = Some((self.context.monotonic_ms(), done.is_ok()));
-                done
-            }
+        let newest = (life.newest.0.max(life.last_call_ms), life.newest.1 + 1);
+        let paid = Event { at_ms: newest.0, counter: newest.1, kind: LogKind::Paid, numbers };
+        let news = News { life: life.life, newest, events: vec![paid], ..News::default() };
+        match self.database.write(id, &news, 0).await? {
+            Written::Done(_) => Ok(newest),
+            Written::Stale | Written::OtherLife => Err(lost()),
         }
     }
 
     /// The seed of a concert's opening draw.
     pub async fn seed(&self, id: ConcertId) -> Result<DrawSeed, StoreError> {
-        if let Some(seed) = self.known_seed(id) {
+        let known = whole(&self.seeds).get(&id).copied();
+        if let Some(seed) = known {
             return Ok(seed);
         }
         let seed = self.database.draw_seed(id, self.context.seed()).await?;
@@ -487,54 +567,42 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     /// What was committed to before the opening draw; `None` when the line has none.
     pub async fn commitment(&self, concert: &Concert) -> Result<Option<[u8; 32]>, StoreError> {
-        use onsale_domain::concert::SaleState::{Draft, PreQueue, Scheduled};
         if let Some(known) = whole(&self.commitments).get(&concert.id) {
             return Ok(*known);
         }
         let commitment = self.database.draw(concert.id).await?.map(|draw| draw.commitment);
         // Before the sale a draw may still be committed to.
-        if commitment.is_some() || !matches!(concert.sale_state, Draft | Scheduled | PreQueue) {
+        if commitment.is_some() || has_opened(concert) {
             whole(&self.commitments).insert(concert.id, commitment);
         }
         Ok(commitment)
     }
 
-    /// The seed, if this process has needed it before.
-    pub fn known_seed(&self, id: ConcertId) -> Option<DrawSeed> {
-        whole(&self.seeds).get(&id).copied()
-    }
-
-    /// Gives registered fans their numbers once the line has opened, in bounded steps, each written to the database first.
-    async fn draw(&self, concert: &Concert, lane: &Lane, seen: &Promotion) -> Result<(), StoreError> {
-        use onsale_domain::concert::SaleState::{Closed, Draft, PreQueue, Scheduled};
-        if matches!(concert.sale_state, Draft | Scheduled | PreQueue | Closed) {
-            return Ok(());
+    /// Gives registered fans their numbers once the line has opened, in bounded steps; while one part is drawn, the one before is
+    /// entered. Answers up to which number, when there was anything to draw.
+    async fn draw(&self, id: ConcertId, lane: &Lane, head: LineHead, entered: i64) -> Result<Option<i64>, StoreError> {
+        if whole(&lane.memory).draw_finished {
+            return Ok(None);
         }
-        if seen.registered > 0 {
+        let mut entered = entered;
+        if head.draws {
+            self.database.open_draw(id).await?;
+            let mut drawn = 0;
             loop {
-                match self.lines.draw_next(concert.id, BALLOTS, self.owner).await? {
-                    Drawing::Next { life, after, turn, ballots } => {
-                        if !self.database.write_draw(concert.id, life, after, turn, &ballots).await? {
-                            return Ok(());
-                        }
-                        let (mut from, seed) = (after, self.seed(concert.id).await?);
-                        for part in ballots.chunks(BALLOTS_PLACED) {
-                            let Some((_, last)) = part.last() else { break };
-                            self.lines.draw_place(concert.id, life, from, turn, part, seed.key(*last)).await?;
-                            from += count(part.len());
-                        }
-                    }
-                    Drawing::NeedsNumbers(more) => self.raise(concert, more).await?,
-                    // While the line holds after a loss, fans of the pre-queue still show their ballots.
-                    Drawing::Nothing | Drawing::Lost => return Ok(()),
+                let (part, filled) = both(self.database.draw_part(id, BALLOTS), self.fill(id, entered, drawn)).await;
+                filled?;
+                entered = entered.max(drawn);
+                match part? {
+                    Some((0, _)) => break,
+                    Some((_, last)) => drawn = last,
+                    // Somebody else draws.
+                    None => return Ok(Some(entered)),
                 }
             }
         }
-        if !seen.holding && !whole(&lane.memory).draw_finished {
-            self.database.finish_draw(concert.id).await?;
-            whole(&lane.memory).draw_finished = true;
-        }
-        Ok(())
+        let finished = self.database.finish_draw(id).await?;
+        whole(&lane.memory).draw_finished = finished;
+        Ok(head.draws.then_some(entered))
     }
 
     /// Notes what a fan was told, for the report; a sample when many are.

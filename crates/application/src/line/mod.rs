@@ -1,12 +1,14 @@
 //! The line in front of the sale, and the gate that its active tokens open.
 //!
-//! [`keeper`] runs a line: ticks, the admission log, recovery, the draw. [`facade`] answers fans and operators, most of
-//! them from [`snapshots`]; [`gate`] checks tokens for everything behind the line. What is needed from outside stands in
+//! [`joins`] gathers joins and puts them on disk. [`keeper`] runs a line: ticks, what is written down, loading, the draw.
+//! [`facade`] answers fans and operators, most of them from [`snapshots`]; [`gate`] checks tokens for everything behind the
+//! line. What is needed from outside stands in
 //! [`ports`].
 
 mod facade;
 mod gate;
 mod guard;
+mod joins;
 mod keeper;
 mod model;
 mod ports;
@@ -20,12 +22,13 @@ pub use gate::{Gate, GateRefusal, HOLD_WITHIN_MS, LineGate, Purpose, Turn};
 pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
-    Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, News, OddEntry,
-    Promotion, QueueTicket, Restored, Slot, Snapshot, Swept, Tick, Ticked, Whereabouts, taken_at_ms,
+    Admission, Asked, Call, Departures, Ended, Entrant, Entrants, Event, Found, Held, HoldLeft, Intent, Joined,
+    LineStats, Loading, News, OddEntry, Place, Promotion, QueueTicket, Slot, Snapshot, Stand, Swept, Tick, Ticked,
+    Whereabouts,
 };
 pub use ports::{
-    Ceiling, Drawing, LineJournal, LineStore, LiveAdmission, NewLife, QueueTokens, RawSnapshot, Receipts, Seeds, Told,
-    Verdict, Written,
+    Joiner, Left, LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, QueueTokens, RawSnapshot, Receipts,
+    Seeds, Taken, Told, Totals, Written,
 };
 pub use records::{EstimateErrors, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
 pub use snapshots::Snapshots;

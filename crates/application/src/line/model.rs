@@ -22,15 +22,15 @@ pub struct QueueTicket {
     pub user_id: UserId,
     /// Place in the order of joining, from 1; 0 in the pre-queue, until the draw.
     pub number: i64,
-    /// Which life of the line it is from. After the line's store was restarted or lost, the line lives anew.
-    pub life: i64,
-    /// Tells this place from an earlier one of the same fan, and the newest token of a place from older ones.
+    /// Tells the newest token of a place from older ones, and this place from an earlier one of the same fan.
     pub id: Uuid,
 }
 
-/// When a place was taken, by its id: the first 48 bits of a UUID version 7 are milliseconds since 1970.
-pub fn taken_at_ms(place: Uuid) -> i64 {
-    i64::try_from(place.as_u64_pair().0 >> 16).unwrap_or(0)
+impl QueueTicket {
+    /// Whether the place is among the numbers that are all in the line's store.
+    pub fn is_within(&self, entered: i64) -> bool {
+        (1..=entered).contains(&self.number)
+    }
 }
 
 /// Where a fan is.
@@ -40,7 +40,7 @@ pub enum Whereabouts {
     PreQueue,
     /// In line.
     Waiting,
-    /// Called, and not yet in the admission log: active in a moment.
+    /// Called, and not yet in the log: active in a moment.
     Called,
     /// Back at the head after a turn that lapsed; so many others came back before.
     Back {
@@ -81,38 +81,32 @@ pub struct Held {
 /// What came of joining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
-    /// The fan has a place: a new one (`true`) or the one from before.
+    /// The fan has a place: a new one (`true`) or the one from before. Where the fan is, is as the database has it while the
+    /// line's store is away.
     Placed(bool, Held),
+    /// The place has just ended, which the database hears in a moment: write it there and ask again.
+    Over,
     /// As many wait as may.
     Full,
     /// The line takes nobody in its stage.
     NotOpen(SaleState),
     /// Nothing is left and nothing can come back.
     SoldOut,
-    /// The numbers that the database has recorded are used up: raise the ceiling and ask again.
-    NumbersUsedUp,
-    /// The line is a pre-queue, and the key of the new id as a ballot is needed.
-    NeedsBallotKey,
-    /// The line's life has not begun on this server: recover and ask again.
-    Lost,
 }
 
-/// What came of asking for a fan's place.
+/// What came of asking the line's store for a fan's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Here.
     Here(Held),
-    /// Another token holds the place.
-    Moved {
-        /// The line's life.
-        life: i64,
-    },
-    /// There is none in this life of the line.
+    /// Another token holds the place. The database knows whether that is the newest.
+    Moved,
+    /// There is none here.
     Nowhere {
-        /// The life.
-        life: i64,
+        /// The last of the numbers that are all here: a higher one may not have been entered yet.
+        entered: i64,
     },
-    /// The line's life has not begun on this server.
+    /// The line has not been loaded on this server.
     Lost,
 }
 
@@ -126,33 +120,133 @@ pub enum Admission {
     },
     /// The fan still waits.
     Waiting,
-    /// Another token holds the place.
-    Moved {
-        /// The line's life.
-        life: i64,
-    },
-    /// There is no place in this life of the line.
+    /// Another token holds the place. The database knows whether that is the newest.
+    Moved,
+    /// There is no place here.
     Nowhere {
-        /// The life.
-        life: i64,
+        /// The last of the numbers that are all here.
+        entered: i64,
     },
-    /// The line's life has not begun on this server.
+    /// The line has not been loaded on this server.
     Lost,
 }
 
-/// What came of showing a token of an earlier life.
+/// What a place is, as the database has it. What the line's store decides by its clock is there within a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restored {
-    /// The fan has the place (again).
-    Here(Held),
-    /// The fan had left it.
-    Left,
-    /// Another place or token holds.
-    Moved,
-    /// The number has been passed: the admission log knows more.
-    AskLog,
-    /// The line's life has not begun on this server.
-    Lost,
+pub enum Stand {
+    /// Registered for the opening draw.
+    Ballot,
+    /// In line.
+    Waiting,
+    /// Past the line.
+    Active {
+        /// Whether the token has been used.
+        used: bool,
+        /// When it ends whatever happens, by the line's clock in milliseconds.
+        last_end_ms: i64,
+    },
+    /// The turn was not used in time.
+    Lapsed {
+        /// Since when, by the line's clock in milliseconds.
+        since_ms: i64,
+    },
+    /// Back at the head after a turn that lapsed.
+    Back,
+}
+
+impl Stand {
+    /// Where the fan is, as far as the database knows; what becomes of a lapsed turn only the line's store knows.
+    pub fn whereabouts(self) -> Option<Whereabouts> {
+        match self {
+            Self::Ballot => Some(Whereabouts::PreQueue),
+            Self::Waiting => Some(Whereabouts::Waiting),
+            Self::Active { last_end_ms, .. } => {
+                DateTime::from_timestamp_millis(last_end_ms).map(|expires_at| Whereabouts::Active { expires_at })
+            }
+            Self::Back => Some(Whereabouts::Back { ahead: 0 }),
+            Self::Lapsed { .. } => None,
+        }
+    }
+}
+
+/// A place as the database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Whose.
+    pub user_id: UserId,
+    /// Place in the order of joining, from 1; 0 for a ballot.
+    pub number: i64,
+    /// For ever the same; the ballot in an opening draw.
+    pub place_id: Uuid,
+    /// Id of the newest token.
+    pub token_id: Uuid,
+    /// When it was taken, ms since 1970.
+    pub joined_ms: i64,
+    /// What it is, or was.
+    pub at: Stand,
+    /// Whether it came back after a lapsed turn.
+    pub came: bool,
+    /// Whether it is over.
+    pub over: bool,
+}
+
+impl Place {
+    /// What its newest token says.
+    pub fn ticket(&self, concert_id: ConcertId) -> QueueTicket {
+        QueueTicket { concert_id, user_id: self.user_id, number: self.number, id: self.token_id }
+    }
+
+    /// Whether this token is an older one of the same place.
+    pub fn had(&self, shown: &QueueTicket) -> bool {
+        shown.id != self.token_id && (shown.number == self.number || shown.id == self.place_id)
+    }
+}
+
+/// Places that the database has, for the line's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entrants {
+    /// The numbers, first and last, of which all live places are among these; none when these are single places.
+    pub range: Option<(i64, i64)>,
+    /// Whether the fans show up.
+    pub intent: Intent,
+    /// Whether the database was read a while ago, so that tokens may have changed since.
+    pub read_a_while_ago: bool,
+    /// Whether these are places that the store has lost, although the database has had everything that it knows.
+    pub lost: bool,
+    /// The places.
+    pub places: Vec<Entrant>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entrant {
+    /// Whose.
+    pub user_id: UserId,
+    /// Place in the order of joining; 0 for a ballot.
+    pub number: i64,
+    /// Id of the newest token; none when the place is over.
+    pub token_id: Option<Uuid>,
+    /// Whether there were other tokens before.
+    pub moved: bool,
+}
+
+impl From<&Place> for Entrant {
+    fn from(place: &Place) -> Self {
+        let token_id = (!place.over).then_some(place.token_id);
+        let moved = place.token_id != place.place_id;
+        Self { user_id: place.user_id, number: place.number, token_id, moved }
+    }
+}
+
+/// Whether the line has been loaded on this server of its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loading {
+    /// It lives here.
+    Done,
+    /// Somebody loads it.
+    UnderWay,
+    /// Somebody should.
+    Wanted,
 }
 
 /// What came of ending a fan's place.
@@ -164,7 +258,7 @@ pub enum Ended {
     Place,
     /// It is over, and its slot is free as soon as the database has said that the fan holds no seats.
     PlaceAndAsks,
-    /// The line's life has not begun on this server.
+    /// The line has not been loaded on this server.
     Lost,
 }
 
@@ -210,8 +304,10 @@ pub enum Swept {
         more: bool,
         /// Whose holds must be asked about.
         asked: Vec<Asked>,
+        /// The last of the numbers that are all in the store.
+        entered: i64,
     },
-    /// The line's life has not begun on this server.
+    /// The line has not been loaded on this server.
     Lost,
 }
 
@@ -230,10 +326,6 @@ pub struct Tick {
     pub sold_out: Option<bool>,
     /// Fans to call now, beyond the batch but within the limit.
     pub admit: i64,
-    /// Most fans ever seen in the pre-queue.
-    pub registered: i64,
-    /// The numbers of the opening draw, once the database has them: the one before the first, and the last.
-    pub draw: Option<(i64, i64)>,
 }
 
 /// A called fan.
@@ -243,8 +335,6 @@ pub struct Call {
     pub user_id: UserId,
     /// Place in the order of joining.
     pub number: i64,
-    /// Id of the place.
-    pub id: Uuid,
 }
 
 /// What one call of the promoter did.
@@ -264,16 +354,8 @@ pub struct Promotion {
     pub limit: i64,
     /// The line's clock in milliseconds.
     pub now_ms: i64,
-    /// Highest number given out.
-    pub given_out: i64,
-    /// Highest number that may be given out.
-    pub ceiling: i64,
-    /// Fans in the pre-queue.
-    pub registered: i64,
     /// Fans made active since the line exists.
     pub promoted_total: i64,
-    /// Whether nobody is called because the line's store was lost a moment ago.
-    pub holding: bool,
 }
 
 /// What is not yet in the database, at one moment.
@@ -315,16 +397,7 @@ impl News {
 pub enum Ticked {
     /// It was done.
     Done(Promotion),
-    /// The line opens with a draw, and so many more numbers must be recorded first.
-    NeedsNumbers(i64),
-    /// The line opens with a draw of these numbers, which must be recorded first.
-    OpensDraw {
-        /// The line's life.
-        life: i64,
-        /// The number before the first, and the last.
-        block: (i64, i64),
-    },
-    /// The line's life has not begun on this server.
+    /// The line has not been loaded on this server.
     Lost,
 }
 
@@ -399,12 +472,10 @@ fn small(number: i64) -> u32 {
 }
 
 impl Departures {
-    /// Notes what the store wrote: `n` left, `a-b` never given out, `mn` moved to another token.
+    /// Notes what the store wrote: `n` left, `mn` moved to another token.
     pub fn note(&mut self, entry: &str) -> Option<()> {
         if let Some(number) = entry.strip_prefix('m') {
             self.moved.insert(number.parse().ok()?);
-        } else if let Some((from, to)) = entry.split_once('-') {
-            self.gone.insert_range(from.parse::<u32>().ok()?..=to.parse::<u32>().ok()?);
         } else {
             self.gone.insert(entry.parse().ok()?);
         }
@@ -451,11 +522,9 @@ pub struct Snapshot {
     pub now_ms: i64,
     /// When the next promotion is due, by the line's clock.
     pub next_at_ms: i64,
-    /// Until when nobody is called after a loss, by the line's clock.
-    pub hold_until_ms: i64,
     /// Highest number called.
     pub served: i64,
-    /// Highest number made active, from which positions count. What is called and not in the log yet may be undone by a
+    /// Highest number made active, from which positions count. What is called and not in the database yet may be undone by a
     /// loss of the store; a position must not grow by that.
     pub passed: i64,
     /// Numbers.
@@ -489,7 +558,7 @@ impl Snapshot {
     pub fn differs_for_followers(&self, later: &Snapshot) -> bool {
         let seen = |snapshot: &Snapshot| {
             let Snapshot { life, state, sold_out, passed, served, entries_seen, reachable, .. } = *snapshot;
-            (life, state, sold_out, passed, served, entries_seen, reachable, snapshot.recovering_secs().is_some())
+            (life, state, sold_out, passed, served, entries_seen, reachable)
         };
         seen(self) != seen(later)
             || self.message != later.message
@@ -499,16 +568,7 @@ impl Snapshot {
 
     /// Milliseconds until the next promotion is due.
     pub fn next_promotion_ms(&self) -> i64 {
-        (self.next_at_ms.max(self.hold_until_ms) - self.now_ms).max(0)
-    }
-
-    /// Seconds for which the line still holds after a loss; `None` when it does not.
-    pub fn recovering_secs(&self) -> Option<i64> {
-        if !self.reachable {
-            return Some(i64::from(self.policy.recovery_hold_secs.max(1)));
-        }
-        let left_ms = self.hold_until_ms - self.now_ms;
-        (left_ms > 0).then_some((left_ms + 999) / 1_000)
+        (self.next_at_ms - self.now_ms).max(0)
     }
 }
 
@@ -519,17 +579,17 @@ mod tests {
     #[test]
     fn departures_count_exactly_what_is_between() {
         let mut departures = Departures::default();
-        for entry in ["5", "7", "7", "100-199", "m300"] {
+        for entry in ["5", "7", "7", "150", "160", "m300"] {
             departures.note(entry).expect("an entry");
         }
         assert_eq!(departures.between(0, 5), 0);
         assert_eq!(departures.between(0, 6), 1);
         assert_eq!(departures.between(5, 8), 1);
-        assert_eq!(departures.between(0, 1_000), 102);
+        assert_eq!(departures.between(0, 1_000), 4);
         assert_eq!(departures.between(1_000, 5), 0);
         assert!(departures.has_left(150) && !departures.has_left(300) && departures.has_moved(300));
         departures.forget_up_to(150);
-        assert_eq!(departures.between(0, 1_000), 49);
+        assert_eq!(departures.between(0, 1_000), 1);
         assert_eq!(departures.note("x"), None);
     }
 }

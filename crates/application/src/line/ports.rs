@@ -3,15 +3,16 @@
 use std::future::Future;
 
 use onsale_domain::{
+    concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::{BallotKey, DrawSeed, Eta},
+    queue::{BallotKey, DrawSeed, Eta, QueuePolicy},
 };
 use uuid::Uuid;
 
 use super::{
     model::{
-        Admission, Call, Ended, Found, HoldLeft, Intent, Joined, News, QueueTicket, Restored, Slot, Snapshot, Swept,
-        Tick, Ticked,
+        Admission, Call, Ended, Entrants, Found, HoldLeft, Intent, Loading, News, Place, QueueTicket, Slot, Snapshot,
+        Stand, Swept, Tick, Ticked, Whereabouts,
     },
     views::DrawView,
 };
@@ -29,8 +30,8 @@ pub trait QueueTokens: Send + Sync + 'static {
 
 /// Signs receipts, which anyone can verify with the published key.
 pub trait Receipts: Send + Sync + 'static {
-    /// A compact JWS that says which number the place with this id has.
-    fn receipt(&self, ticket: &QueueTicket) -> String;
+    /// A compact JWS that says which number the place has, or which ballot, and since when.
+    fn receipt(&self, concert: ConcertId, place: &Place) -> String;
 }
 
 /// A snapshot as the store gives it, with what is new on its list of departures.
@@ -43,39 +44,17 @@ pub struct RawSnapshot {
     pub entries: Vec<String>,
 }
 
-/// The part of a draw that comes next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Drawing {
-    /// These ballots, in order; the first gets the number after `after`.
-    Next {
-        /// The line's life.
-        life: i64,
-        /// Number before the first.
-        after: i64,
-        /// Tells this part from what others may draw.
-        turn: i64,
-        /// Fans and their ballots.
-        ballots: Vec<(UserId, Uuid)>,
-    },
-    /// Nothing is left to draw.
-    Nothing,
-    /// So many more numbers must be recorded first.
-    NeedsNumbers(i64),
-    /// The line's life has not begun on this server.
-    Lost,
-}
-
-/// The lines in their store. Every method MUST be atomic, judge time by the store's own clock, and be exact with any
-/// number of callers at once.
+/// The lines in their store: who is where, in which order, and until when. Every method MUST be atomic, judge time by the
+/// store's own clock, and be exact with any number of callers at once. Everything in it comes from the database or gets there
+/// within a tick, so it may be lost at any moment.
 pub trait LineStore: Send + Sync + 'static {
-    /// Gives the fan a place, the same one as long as it lives; a fan who has one takes it over.
-    fn join(
+    /// Enters places that the database has, and answers where each fan is, nothing for places that are over. Doing it twice, late
+    /// or in another order MUST be doing it once. `None` when the line has not been loaded on this server.
+    fn enter(
         &self,
         concert: ConcertId,
-        user: UserId,
-        new: Uuid,
-        key: Option<BallotKey>,
-    ) -> impl Future<Output = Result<Joined, StoreError>> + Send;
+        entrants: &Entrants,
+    ) -> impl Future<Output = Result<Option<Vec<Option<Whereabouts>>>, StoreError>> + Send;
     /// The place of a fan; one who shows up and whose turn lapsed stands at the head again.
     fn place(
         &self,
@@ -87,8 +66,14 @@ pub trait LineStore: Send + Sync + 'static {
     /// Uses an active token: claims it, or renews it when less than half is left. Its slot MUST last for `lasts_ms` from
     /// now, whatever becomes of the turn.
     fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> impl Future<Output = Result<Admission, StoreError>> + Send;
-    /// Ends the fan's place. The slot of a turn MUST stay taken until the database has been asked about holds.
-    fn leave(&self, concert: ConcertId, user: UserId) -> impl Future<Output = Result<Ended, StoreError>> + Send;
+    /// Ends the fan's place with this number, which the database has ended. The slot of a turn MUST stay taken until the
+    /// database has been asked about holds.
+    fn leave(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        number: i64,
+    ) -> impl Future<Output = Result<Ended, StoreError>> + Send;
     /// Ends the turn with this number, which was paid. A newer place of the fan MUST stay as it is.
     fn end_paid(
         &self,
@@ -98,198 +83,170 @@ pub trait LineStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Ended, StoreError>> + Send;
     /// Ends turns that ran out. Their slots MUST stay taken until [`LineStore::keep`] has been told about holds.
     fn sweep(&self, concert: ConcertId) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+    /// Who has a turn, or had one and may come back: at most `most`.
+    fn turns(&self, concert: ConcertId, most: i64) -> impl Future<Output = Result<Vec<Call>, StoreError>> + Send;
     /// Tells what holds keep slots whose turns are over. Answers of how many fans the database must be asked.
     fn keep(&self, concert: ConcertId, slots: &[Slot]) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// One tick, after a sweep: settings, and when the interval is over the calls.
+    /// One tick, after a sweep: settings, and when the interval is over the calls. Nobody beyond the first number that is missing
+    /// MUST be called.
     fn promote(&self, concert: ConcertId, tick: &Tick) -> impl Future<Output = Result<Ticked, StoreError>> + Send;
-    /// Up to `most` events that are not in the database yet, and who is called; `None` when the line's life has not begun
-    /// on this server, unless `any` will do.
+    /// Up to `most` events that are not in the database yet, and who is called; `None` when the line has not been loaded on this
+    /// server, unless `any` will do.
     fn news(
         &self,
         concert: ConcertId,
         most: usize,
         any: bool,
     ) -> impl Future<Output = Result<Option<News>, StoreError>> + Send;
-    /// Makes called fans active. Answers how many.
-    fn open(
+    /// What is in the database now: events up to `last` are dropped, called fans made active, and places taken away that are
+    /// over there. Answers how many became active.
+    fn written(
         &self,
         concert: ConcertId,
         life: i64,
+        last: Option<(i64, i64)>,
         calls: &[Call],
+        over: &[Call],
     ) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// The line now, with what came onto the list of departures after `known` entries; `None` when the line's life has
-    /// not begun on this server.
+    /// The line now, with what came onto the list of departures after `known` entries; `None` when the line has not been loaded
+    /// on this server.
     fn snapshot(
         &self,
         concert: ConcertId,
         known: i64,
     ) -> impl Future<Output = Result<Option<RawSnapshot>, StoreError>> + Send;
-    /// Gives back the place that a token of an earlier life proves. `verdict` is what the admission log says of a number
-    /// that has been passed.
-    fn restore(
-        &self,
-        ticket: &QueueTicket,
-        verdict: Option<Verdict>,
-        key: Option<BallotKey>,
-        intent: Intent,
-    ) -> impl Future<Output = Result<Restored, StoreError>> + Send;
 
-    /// Drops events up to and with this one, which are in the database.
-    fn forget(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        last: (i64, i64),
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Lets numbers be given out up to `ceiling`. `false` when the line is in another life.
-    fn raise(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        ceiling: i64,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// Before life `life` begins: loads admissions and departures.
-    fn merge(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        policy_ms: (i64, i64),
-        admissions: &[LiveAdmission],
-        departed: &[i64],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Before life `life` begins: gives ballots that the database has drawn, and that still are in the pre-queue, their
-    /// numbers.
-    fn merge_drawn(
+    /// Whether the line has been loaded on this server.
+    fn loading(&self, concert: ConcertId) -> impl Future<Output = Result<Loading, StoreError>> + Send;
+    /// Empties the line to load it anew. Like each step, `false` when a later life has begun or is being loaded.
+    fn begin_load(
         &self,
         concert: ConcertId,
         life: &NewLife,
-        drawn: &[(i64, UserId, Uuid)],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Before life `life` begins, after the admissions: the slots of fans who hold seats without a turn.
-    fn merge_held(
+        policy: &QueuePolicy,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Loads places.
+    fn load_places(
         &self,
         concert: ConcertId,
         life: i64,
-        first: bool,
-        held: &[HoldLeft],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// How many are in the pre-queue.
-    fn registered(&self, concert: ConcertId) -> impl Future<Output = Result<i64, StoreError>> + Send;
-    /// Everybody who is active in the store.
-    fn active_fans(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<UserId>, StoreError>> + Send;
-    /// Before life `life` begins: ends active tokens that the database knows to be over.
-    fn prune(
+        places: &[Place],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Loads slots of fans who hold seats without a turn. After the places.
+    fn load_holds(
         &self,
         concert: ConcertId,
         life: i64,
-        fans: &[UserId],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Begins a life. `false` when it, or a later one, has begun.
-    fn begin(
+        holds: &[HoldLeft],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// The line lives, with all places up to number `entered`.
+    fn end_load(
         &self,
         concert: ConcertId,
         life: &NewLife,
-        hold_secs: i32,
+        entered: i64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// The next ballots of the opening draw, for one `owner` at a time.
-    fn draw_next(
-        &self,
-        concert: ConcertId,
-        most: usize,
-        owner: Uuid,
-    ) -> impl Future<Output = Result<Drawing, StoreError>> + Send;
-    /// Puts drawn fans into line; `last` is the key of the last of them. Answers how many.
-    fn draw_place(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        after: i64,
-        turn: i64,
-        ballots: &[(UserId, Uuid)],
-        last: BallotKey,
-    ) -> impl Future<Output = Result<i64, StoreError>> + Send;
 }
 
-/// A life of a line that the database has recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A life of a line that the database has recorded: from now on it refuses what the line's store says of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewLife {
     /// 1, 2, 3...
     pub life: i64,
-    /// Highest number that may have been given out before.
-    pub given_out: i64,
-    /// Numbers skipped by this life and earlier ones, because nobody knew whether they had been given out: first and last.
-    pub jumps: Vec<(i64, i64)>,
-    /// Highest number that may be given out now.
-    pub ceiling: i64,
-    /// Highest number that was called.
-    pub served: i64,
-    /// Where an opening draw stands: the last number drawn, and the last number of its block.
-    pub draw: Option<(i64, i64)>,
-    /// The newest turn of the draw.
-    pub draw_turn: i64,
-    /// The key of the last ballot drawn.
-    pub draw_key: Option<BallotKey>,
+    /// The last number given out.
+    pub seq: i64,
+    /// Highest number that was called, and when that was.
+    pub passed: i64,
+    /// By the line's clock in milliseconds; 0 for never.
+    pub last_call_ms: i64,
     /// The newest event in the log.
     pub newest: (i64, i64),
+    /// What the log counts.
+    pub totals: Totals,
 }
 
-/// What the database knows of a line's numbers.
+/// How often what happened since a line exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ceiling {
-    /// The life they belong to.
-    pub life: i64,
-    /// Highest number that may be given out.
-    pub ceiling: i64,
-    /// Highest number that was certainly given out.
-    pub seen: i64,
-    /// Most fans ever seen in the pre-queue.
-    pub registered: i64,
+pub struct Totals {
+    /// Fans made active.
+    pub promoted: i64,
+    /// Turns that ran out.
+    pub expired: i64,
+    /// Turns that were not used.
+    pub lapsed: i64,
+    /// Fans who came back after a lapse.
+    pub returned: i64,
+    /// Fans who left, or paid.
+    pub left: i64,
+    /// Places whose time to come back ended.
+    pub forfeited: i64,
 }
 
-/// An admission that has not ended.
+/// What the database has of a line as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineHead {
+    /// How often the line has been loaded.
+    pub life: i64,
+    /// The last number given out.
+    pub seq: i64,
+    /// Highest number that was called.
+    pub passed: i64,
+    /// Whether joins are refused because nothing is left.
+    pub sold_out: bool,
+    /// Whether there are ballots that have no number yet.
+    pub draws: bool,
+    /// The last of the numbers that are all there: the numbers of a draw are set aside before they are drawn.
+    pub whole: i64,
+}
+
+/// A fan who joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveAdmission {
+pub struct Joiner {
     /// Who.
     pub user_id: UserId,
-    /// Place in the order of joining.
-    pub number: i64,
-    /// Id of the place.
+    /// Id of a new place, or of the newest token of the one that there is.
     pub id: Uuid,
-    /// When the token ends whatever happens, by the line's clock.
-    pub last_end_ms: i64,
-    /// Whether it has been used.
-    pub arrived: bool,
-    /// Whether the number had been called before.
-    pub again: bool,
 }
 
-/// What came of writing to the admission log.
+/// What the database says to a fan who joins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A new place with this number.
+    New(i64),
+    /// The fan has a place, which is this fan's newest device's now.
+    Known(i64, Stand),
+    /// The fan has a ballot: a new one (`true`) or the one from before.
+    Ballot(bool, Uuid),
+    /// As many wait as may.
+    Full,
+    /// Nothing is left.
+    SoldOut,
+    /// The line takes nobody in this stage, or nobody like this.
+    NotOpen(SaleState),
+    /// The numbers of the opening draw must be set aside first.
+    Opening,
+}
+
+/// What came of leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The place with this number is over; 0 for a ballot.
+    Place(i64),
+    /// The fan's ballot is being drawn: ask again in a moment.
+    BeingDrawn,
+    /// There was none.
+    Nothing,
+}
+
+/// What came of writing to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
-    /// It is there.
-    Done,
+    /// It is there. These were called and are over: nobody may let them in.
+    Done(Vec<Call>),
     /// Somebody else has written since the news was read: read it again.
     Stale,
     /// The line has another life by now.
     OtherLife,
-}
-
-/// What the admission log says of a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was never called.
-    Missed,
-    /// The turn lapsed, and the fan may come back until this instant.
-    Lapsed {
-        /// End of the time to come back, by the line's clock in milliseconds.
-        until_ms: i64,
-    },
-    /// The turn lapsed, and the fan had come back.
-    Returned,
-    /// The turn was used or is under way.
-    Over,
 }
 
 /// What was told to a fan who joined now, to be held against what happens.
@@ -301,25 +258,81 @@ pub struct Told {
     pub eta: Eta,
 }
 
-/// The line in the database: lives, ceilings, the admission log, and the draw. Writes that name a life are
+/// The places of lines on disk: each is there before its fan hears of it.
+pub trait LinePlaces: Send + Sync + 'static {
+    /// Gives each fan, who is there once, the next number or the live place from before. All of them or nothing; nothing of a
+    /// fan whose place has just ended, or when the line has no row yet.
+    fn join(
+        &self,
+        concert: ConcertId,
+        joiners: &[Joiner],
+    ) -> impl Future<Output = Result<Vec<(UserId, Taken)>, StoreError>> + Send;
+    /// The same for a pre-queue: ballots.
+    fn register(
+        &self,
+        concert: ConcertId,
+        joiners: &[(Joiner, BallotKey)],
+    ) -> impl Future<Output = Result<Vec<(UserId, Taken)>, StoreError>> + Send;
+    /// Ends the live place of a fan who leaves: the one with this number, or whichever it is.
+    fn leave(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        number: Option<i64>,
+    ) -> impl Future<Output = Result<Left, StoreError>> + Send;
+    /// The live place or ballot of a fan, or with `past` the newest one.
+    fn place_of(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        past: bool,
+    ) -> impl Future<Output = Result<Option<Place>, StoreError>> + Send;
+    /// The line as a whole. Makes its row when there is none.
+    fn head(&self, concert: ConcertId) -> impl Future<Output = Result<LineHead, StoreError>> + Send;
+    /// Records whether joins are refused because nothing is left.
+    fn note_sold_out(&self, concert: ConcertId, sold_out: bool) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Places behind a number, in order, up to number `to`: all that live, and those over beyond number `beyond`.
+    fn places(
+        &self,
+        concert: ConcertId,
+        after: i64,
+        to: i64,
+        beyond: i64,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<Place>, StoreError>> + Send;
+    /// Ballots behind this one, in the order in which they are drawn.
+    fn ballots(
+        &self,
+        concert: ConcertId,
+        after: Option<(BallotKey, Uuid)>,
+        most: i64,
+    ) -> impl Future<Output = Result<Vec<Place>, StoreError>> + Send;
+    /// Which of these turns are over, and whether because they were paid.
+    fn turns_over(
+        &self,
+        concert: ConcertId,
+        turns: &[Call],
+    ) -> impl Future<Output = Result<Vec<(Call, bool)>, StoreError>> + Send;
+
+    /// The number of this token's place if it is active. For the gate while the line's store is away.
+    fn admitted(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+}
+
+/// What the line's store decides and the database must know: turns, and with them the published log. Writes that name a life are
 /// refused when the line has another life by now, so that a process that talks to a store of the past changes nothing.
 pub trait LineJournal: Send + Sync + 'static {
-    /// Records the next life of a line, whose numbers start above all that may have been given out.
-    fn begin_life(&self, concert: ConcertId, lead: i64) -> impl Future<Output = Result<NewLife, StoreError>> + Send;
-    /// What is recorded of the numbers.
-    fn ceiling(&self, concert: ConcertId) -> impl Future<Output = Result<Ceiling, StoreError>> + Send;
-    /// Records numbers.
-    fn raise(&self, concert: ConcertId, to: Ceiling) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Writes events and then calls to the log, each once however often it is written. `longest_ms` after the news a
-    /// token of these calls has ended whatever happens.
+    /// Records the next life of a line.
+    fn begin_life(&self, concert: ConcertId) -> impl Future<Output = Result<NewLife, StoreError>> + Send;
+    /// Turns that have been paid and that the log has not heard of.
+    fn paid_turns(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
+    /// Writes events and then calls to the places and the log, each once however often it is written. `longest_ms` after the
+    /// news a token of these calls has ended whatever happens.
     fn write(
         &self,
         concert: ConcertId,
         news: &News,
         longest_ms: i64,
     ) -> impl Future<Output = Result<Written, StoreError>> + Send;
-    /// The number of this place if the log has it as admitted and not ended. For the gate while the line's store is away.
-    fn admitted(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
     /// How long the live holds of these fans at the concert last; nothing for those who have none.
     fn holds_of(
         &self,
@@ -333,27 +346,6 @@ pub trait LineJournal: Send + Sync + 'static {
         after: UserId,
         most: i64,
     ) -> impl Future<Output = Result<Vec<HoldLeft>, StoreError>> + Send;
-    /// Admissions that have not ended, by number. A turn whose reservation is paid has ended.
-    fn live_admissions(
-        &self,
-        concert: ConcertId,
-        after: i64,
-        most: i64,
-    ) -> impl Future<Output = Result<Vec<LiveAdmission>, StoreError>> + Send;
-    /// Numbers above `after` whose fans left while they waited, in order.
-    fn departed(
-        &self,
-        concert: ConcertId,
-        after: i64,
-        most: i64,
-    ) -> impl Future<Output = Result<Vec<i64>, StoreError>> + Send;
-    /// What the log says of a number whose fan may come back for `return_ms` after a lapsed turn.
-    fn verdict(
-        &self,
-        concert: ConcertId,
-        number: i64,
-        return_ms: i64,
-    ) -> impl Future<Output = Result<Verdict, StoreError>> + Send;
     /// Notes what fans are told, to be held against what happens.
     fn note_told(
         &self,
@@ -361,43 +353,36 @@ pub trait LineJournal: Send + Sync + 'static {
         at_ms: i64,
         told: &[Told],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
 
+/// Opening draws.
+pub trait LineDraws: Send + Sync + 'static {
     /// The seed of the concert's draw; a fresh one is recorded when there is none.
     fn draw_seed(
         &self,
         concert: ConcertId,
         fresh: DrawSeed,
     ) -> impl Future<Output = Result<DrawSeed, StoreError>> + Send;
-    /// Records the numbers of the opening draw, once; answers those that were recorded first. `None` when the line has
-    /// another life.
-    fn open_draw(
+    /// Sets the next numbers aside for the ballots, once the line has opened; whoever joins from now on stands behind them.
+    fn open_draw(&self, concert: ConcertId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Draws the next part. Answers how many places it made, and the last number drawn so far; `None` when somebody else draws
+    /// just now.
+    fn draw_part(
         &self,
         concert: ConcertId,
-        life: i64,
-        block: (i64, i64),
+        most: i64,
     ) -> impl Future<Output = Result<Option<(i64, i64)>, StoreError>> + Send;
-    /// Writes the next part of the draw. `false` when a newer turn has been written.
-    fn write_draw(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        after: i64,
-        turn: i64,
-        ballots: &[(UserId, Uuid)],
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-    /// Drawn ballots with numbers above `after`, in order: number, fan, ballot.
-    fn ballots(
+    /// Drawn numbers above `after` with their ballots, in order.
+    fn drawn(
         &self,
         concert: ConcertId,
         after: i64,
         most: i64,
-    ) -> impl Future<Output = Result<Vec<(i64, UserId, Uuid)>, StoreError>> + Send;
-    /// The number that a ballot drew.
-    fn drawn(&self, concert: ConcertId, ballot: Uuid) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(i64, Uuid)>, StoreError>> + Send;
     /// What is public of the concert's draw; `None` when it has none.
     fn draw(&self, concert: ConcertId) -> impl Future<Output = Result<Option<DrawView>, StoreError>> + Send;
-    /// Marks the draw as done, so that the seed is published.
-    fn finish_draw(&self, concert: ConcertId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Marks the draw as done, so that the seed is published. `false` when somebody is left to be drawn.
+    fn finish_draw(&self, concert: ConcertId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// Fresh seeds.

@@ -4,12 +4,15 @@ use std::{collections::HashSet, future::Future, sync::Arc};
 
 use async_trait::async_trait;
 use onsale_domain::{
-    ids::{ConcertId, UserId},
+    ids::ConcertId,
     queue::{AdmissionFact, Eta, FairnessReport, LogEntry, LogHash, LogKind},
 };
 use uuid::Uuid;
 
-use super::{ports::LineJournal, views::DrawView};
+use super::{
+    ports::{LineDraws, LinePlaces},
+    views::DrawView,
+};
 use crate::{
     audit::{AuditLog, AuditRecord},
     error::StoreError,
@@ -110,7 +113,7 @@ pub trait LineRecords: Send + Sync {
 pub struct LineRecordsFacade<P>(pub Arc<P>);
 
 #[async_trait]
-impl<P: LineRecordQueries + LineJournal + AuditLog> LineRecords for LineRecordsFacade<P> {
+impl<P: LineRecordQueries + LinePlaces + LineDraws + AuditLog> LineRecords for LineRecordsFacade<P> {
     async fn report(&self, concert: ConcertId) -> Result<LineReport, StoreError> {
         let (mut facts, mut seen, mut after) = (Vec::new(), HashSet::new(), 0);
         loop {
@@ -135,7 +138,7 @@ impl<P: LineRecordQueries + LineJournal + AuditLog> LineRecords for LineRecordsF
             paid: count(LogKind::Paid),
             expired: count(LogKind::Expired),
             departed: count(LogKind::Departed),
-            lives: self.0.ceiling(concert).await?.life,
+            lives: self.0.head(concert).await?.life,
         })
     }
 
@@ -144,12 +147,11 @@ impl<P: LineRecordQueries + LineJournal + AuditLog> LineRecords for LineRecordsF
     }
 
     async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
-        LineJournal::draw(&*self.0, concert).await
+        LineDraws::draw(&*self.0, concert).await
     }
 
     async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
-        let ballots = LineJournal::ballots(&*self.0, concert, after, most).await?;
-        Ok(ballots.into_iter().map(|(number, _fan, ballot): (i64, UserId, Uuid)| (number, ballot)).collect())
+        self.0.drawn(concert, after, most).await
     }
 
     async fn audit(&self, concert: ConcertId, before: Option<i64>, limit: i64) -> Result<Vec<AuditRecord>, StoreError> {

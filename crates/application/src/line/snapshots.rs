@@ -2,18 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use onsale_domain::{ids::ConcertId, queue::PaceMeter};
 use tokio::sync::watch;
 
 use super::{
-    model::{Departures, QueueTicket, Snapshot},
-    ports::{LineStore, RawSnapshot},
+    model::{Departures, LineStats, Snapshot},
+    ports::{LineHead, LineStore, RawSnapshot},
     stock::{StockCache, StockQueries},
 };
-use crate::{context::Clock, error::StoreError};
+use crate::{catalogue::Concert, context::Clock, error::StoreError};
 
 /// While somebody else refreshes, a snapshot that is as many times as old as a fresh one still answers.
 const USABLE: i64 = 4;
@@ -32,8 +32,6 @@ struct Following {
 struct Cell {
     current: RwLock<Option<Arc<Snapshot>>>,
     following: tokio::sync::Mutex<Following>,
-    /// The life, and the numbers of earlier lives that are known to be back in it, each with the mark of its token.
-    back: Mutex<(i64, HashMap<i64, u32>)>,
     news: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
@@ -62,7 +60,6 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
             Arc::new(Cell {
                 current: RwLock::new(None),
                 following: tokio::sync::Mutex::default(),
-                back: Mutex::default(),
                 news: watch::Sender::new(None),
             })
         });
@@ -163,27 +160,30 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
         }
     }
 
-    /// Whether the place of this token, which is of an earlier life, is known to be back in life `life`.
-    pub fn is_back(&self, ticket: &QueueTicket, life: i64) -> bool {
-        let cell = self.cell(ticket.concert_id);
-        let back = cell.back.lock().unwrap_or_else(PoisonError::into_inner);
-        back.0 == life && back.1.get(&ticket.number) == Some(&mark(ticket))
+    /// The line as far as the database knows it, for when its store has not answered since this process started. Who left is
+    /// not known, so positions may be too large.
+    pub fn of_database(&self, concert: &Concert, head: &LineHead) -> Arc<Snapshot> {
+        let stats = LineStats { waiting: head.seq - head.passed, joined_total: head.seq, ..LineStats::default() };
+        let snapshot = Snapshot {
+            life: head.life,
+            state: concert.sale_state,
+            policy: concert.policy,
+            message: concert.message.clone(),
+            sold_out: head.sold_out,
+            now_ms: 0,
+            next_at_ms: 0,
+            served: head.passed,
+            passed: head.passed,
+            stats,
+            departures: Arc::default(),
+            entries_seen: 0,
+            stock: self.stock.at_hand(concert.id),
+            pace: None,
+            taken_ms: self.clock.monotonic_ms(),
+            reachable: false,
+        };
+        publish(&self.cell(concert.id), snapshot)
     }
-
-    /// Notes that the place of this token is back.
-    pub fn note_back(&self, ticket: &QueueTicket) {
-        let cell = self.cell(ticket.concert_id);
-        let mut back = cell.back.lock().unwrap_or_else(PoisonError::into_inner);
-        if back.0 != ticket.life {
-            *back = (ticket.life, HashMap::new());
-        }
-        back.1.insert(ticket.number, mark(ticket));
-    }
-}
-
-/// Tells the tokens of one place apart; the last bits of their ids are random.
-fn mark(ticket: &QueueTicket) -> u32 {
-    u32::try_from(ticket.id.as_u64_pair().1 & 0xFFFF_FFFF).unwrap_or(0)
 }
 
 /// Adds what is new to what is followed.

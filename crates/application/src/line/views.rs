@@ -47,8 +47,8 @@ pub struct LineState {
     pub message: String,
     /// Whether nothing is left and nothing can come back.
     pub sold_out: bool,
-    /// Seconds for which the line recovers from the loss of its store; `None` when all is well.
-    pub recovering_secs: Option<i64>,
+    /// Whether the line's store is away or being loaded: nobody is promoted, and this is how it was last.
+    pub recovering: bool,
     /// Fans who came back after a lapsed turn and go first; positions do not count them.
     pub returning: i64,
     /// Seats, when they have been counted.
@@ -72,8 +72,6 @@ pub struct PlaceView {
     pub line: LineState,
     /// The chances, in words; `None` when active, closed, or when seats have not been counted.
     pub odds: Option<String>,
-    /// Signed proof of a new place.
-    pub receipt: Option<String>,
 }
 
 /// What everybody is told about a line.

@@ -61,35 +61,29 @@ pub struct DrawBlock {
     pub last: i64,
 }
 
-/// Recomputes a draw: `places` are numbers and ballots in the order of the numbers.
-///
-/// A draw is one block. Only when the line's store was lost in the middle of an opening, ballots that came back later
-/// follow in blocks of their own, behind everybody who had been drawn.
+/// Recomputes a draw, which is one block of numbers: `places` are numbers and ballots in the order of the numbers. Answers the
+/// block, none when nobody was drawn.
 pub fn check_draw(
     seed: &DrawSeed,
     commitment: &[u8; 32],
     places: impl IntoIterator<Item = (i64, Uuid)>,
-) -> Result<Vec<DrawBlock>, DrawFault> {
+) -> Result<Option<DrawBlock>, DrawFault> {
     if seed.commitment() != *commitment {
         return Err(DrawFault::WrongSeed);
     }
-    let mut blocks: Vec<DrawBlock> = Vec::new();
+    let mut block: Option<DrawBlock> = None;
     let mut smaller = BallotKey(0);
     for (number, ballot) in places {
         let key = seed.key(ballot);
-        match blocks.last_mut() {
-            Some(block) if number == block.last + 1 => {
-                if key < smaller {
-                    return Err(DrawFault::OutOfOrder(block.last));
-                }
-                block.last = number;
-            }
-            Some(block) if number <= block.last => return Err(DrawFault::Unordered(number)),
-            _ => blocks.push(DrawBlock { first: number, last: number }),
+        match &mut block {
+            Some(block) if number != block.last + 1 => return Err(DrawFault::Unordered(number)),
+            Some(block) if key < smaller => return Err(DrawFault::OutOfOrder(block.last)),
+            Some(block) => block.last = number,
+            None => block = Some(DrawBlock { first: number, last: number }),
         }
         smaller = key;
     }
-    Ok(blocks)
+    Ok(block)
 }
 
 #[cfg(test)]
@@ -106,7 +100,7 @@ mod tests {
     fn an_honest_draw_passes_and_every_trick_is_seen() {
         let seed = DrawSeed([3; 32]);
         let places = drawn(&seed, 1_000);
-        let whole = Ok(vec![DrawBlock { first: 1, last: 1_000 }]);
+        let whole = Ok(Some(DrawBlock { first: 1, last: 1_000 }));
         assert_eq!(check_draw(&seed, &seed.commitment(), places.clone()), whole);
         assert_eq!(check_draw(&DrawSeed([4; 32]), &seed.commitment(), places.clone()), Err(DrawFault::WrongSeed));
         let mut swapped = places.clone();
@@ -115,8 +109,7 @@ mod tests {
         assert_eq!(check_draw(&seed, &seed.commitment(), swapped), Err(DrawFault::OutOfOrder(11)));
         let mut cut = places.clone();
         cut.remove(4);
-        let halves = Ok(vec![DrawBlock { first: 1, last: 4 }, DrawBlock { first: 6, last: 1_000 }]);
-        assert_eq!(check_draw(&seed, &seed.commitment(), cut), halves, "a hole shows as a second block");
+        assert_eq!(check_draw(&seed, &seed.commitment(), cut), Err(DrawFault::Unordered(6)), "a hole");
         let mut twice = places;
         twice.insert(4, twice[4]);
         assert_eq!(check_draw(&seed, &seed.commitment(), twice), Err(DrawFault::Unordered(5)));

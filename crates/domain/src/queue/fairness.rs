@@ -61,8 +61,7 @@ fn percentile(sorted: &[i64], percent: usize) -> i64 {
 }
 
 impl FairnessReport {
-    /// Reads admissions in the order of the log. A number that was restored after the line's store was lost, once higher ones had
-    /// passed, counts as an inversion: the report hides nothing.
+    /// Reads admissions in the order of the log. Any number that was called first after a higher one counts as an inversion.
     pub fn of(admissions: impl IntoIterator<Item = AdmissionFact>) -> Self {
         let mut report = Self::default();
         let (mut highest, mut waits, mut errors) = (0, Vec::new(), Vec::new());

@@ -9,6 +9,8 @@ pub type LogHash = [u8; 32];
 /// What happened to a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogKind {
+    /// A batch of fans joined; this is the last of their numbers.
+    Joined,
     /// Its fan was promoted.
     Admitted,
     /// The turn was used for the first time.
@@ -31,7 +33,8 @@ pub enum LogKind {
 
 impl LogKind {
     /// All kinds.
-    pub const ALL: [LogKind; 9] = [
+    pub const ALL: [LogKind; 10] = [
+        LogKind::Joined,
         LogKind::Admitted,
         LogKind::Arrived,
         LogKind::Lapsed,
@@ -46,6 +49,7 @@ impl LogKind {
     /// The word in the log and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
+            LogKind::Joined => "joined",
             LogKind::Admitted => "admitted",
             LogKind::Arrived => "arrived",
             LogKind::Lapsed => "lapsed",
@@ -73,9 +77,10 @@ pub struct LogEntry {
     pub kind: LogKind,
     /// To which number.
     pub number: i64,
-    /// For an admission the hash of the place's id, which the fan's receipt shows; else none.
+    /// For an admission the hash of the place's id, which the fan's receipt shows; for a batch of joins the hash of the ids of
+    /// its places, in the order of their numbers; else none.
     pub place: Option<LogHash>,
-    /// When, in milliseconds since 1970, by the line's clock.
+    /// When, in milliseconds since 1970: by the database's clock for who joined or left, else by the line's.
     pub at_ms: i64,
 }
 
@@ -105,6 +110,11 @@ pub fn place_hash(place: Uuid) -> LogHash {
     Sha256::digest(place.as_bytes()).into()
 }
 
+/// What the log shows of a batch of joins.
+pub fn batch_hash(places: impl IntoIterator<Item = Uuid>) -> LogHash {
+    places.into_iter().fold(Sha256::new(), |hash, place| hash.chain_update(place.as_bytes())).finalize().into()
+}
+
 /// The entry at which a log does not hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the log does not hold together at entry {0}")]
@@ -130,7 +140,7 @@ mod tests {
         let mut hash = [0; 32];
         (1..=20)
             .map(|index| {
-                let kind = LogKind::ALL[usize::try_from(index % 9).expect("small")];
+                let kind = LogKind::ALL[usize::try_from(index % 10).expect("small")];
                 let place = (kind == LogKind::Admitted).then(|| place_hash(Uuid::from_u128(7)));
                 let entry = LogEntry { index, kind, number: index * 3, place, at_ms: 1_790_000_000_000 + index };
                 hash = entry.seal(&hash);

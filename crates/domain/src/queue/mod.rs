@@ -15,7 +15,7 @@ pub use estimate::{
     ACTIVE_POLL_AFTER_MS, Eta, PRE_QUEUE_POLL_AFTER_MS, Pace, PaceMeter, eta, eta_error_secs, poll_after_ms,
 };
 pub use fairness::{AdmissionFact, FairnessReport, WaitingTimes};
-pub use log::{LogEntry, LogFault, LogHash, LogKind, check_log, hex, place_hash};
+pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, hex, place_hash};
 pub use odds::{Stock, odds};
 pub use policy::{Forecast, ForecastRow, PolicyWarning, QueuePolicy, forecast};
 

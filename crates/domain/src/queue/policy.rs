@@ -22,8 +22,6 @@ pub struct QueuePolicy {
     pub claim_secs: i32,
     /// Seconds after a lapsed turn in which the fan may come back to the head of the line: 0 to 86,400.
     pub return_secs: i32,
-    /// Seconds for which nobody is promoted after the line's store was lost, so that fans can show their tokens: 0 to 3,600.
-    pub recovery_hold_secs: i32,
     /// Most fans waiting; the next one is refused: 1 to 10,000,000.
     pub waiting_limit: i32,
 }
@@ -39,7 +37,6 @@ impl Default for QueuePolicy {
             active_absolute_secs: 900,
             claim_secs: 60,
             return_secs: 900,
-            recovery_hold_secs: 30,
             waiting_limit: 1_000_000,
         }
     }
@@ -47,7 +44,7 @@ impl Default for QueuePolicy {
 
 impl QueuePolicy {
     /// Every setting by its name; `idle_admission` as 0 or 1.
-    pub fn settings(&self) -> [(&'static str, i32); 10] {
+    pub fn settings(&self) -> [(&'static str, i32); 9] {
         [
             ("interval_secs", self.interval_secs),
             ("batch", self.batch),
@@ -57,7 +54,6 @@ impl QueuePolicy {
             ("active_absolute_secs", self.active_absolute_secs),
             ("claim_secs", self.claim_secs),
             ("return_secs", self.return_secs),
-            ("recovery_hold_secs", self.recovery_hold_secs),
             ("waiting_limit", self.waiting_limit),
         ]
     }
@@ -73,7 +69,6 @@ impl QueuePolicy {
             ("active_absolute_secs", self.active_absolute_secs, 10, 86_400),
             ("claim_secs", self.claim_secs, 5, 3_600),
             ("return_secs", self.return_secs, 0, 86_400),
-            ("recovery_hold_secs", self.recovery_hold_secs, 0, 3_600),
             ("waiting_limit", self.waiting_limit, 1, 10_000_000),
         ];
         for (field, value, low, high) in ranges {

@@ -36,6 +36,7 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
         .service(
             // Routes are tried in this order, so the busiest come first.
             scope("/api/v1")
+                .service(queue::receipt)
                 .service(queue::status)
                 .service(queue::join)
                 .service(auth::sign_up)

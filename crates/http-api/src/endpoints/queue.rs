@@ -73,8 +73,10 @@ pub struct QueueOverview {
     /// Whether nothing is left and nothing can come back. The line takes nobody then.
     #[schema(example = false)]
     sold_out: bool,
-    /// Seconds for which nobody is promoted while the line recovers from the loss of its store; null when all is well.
-    recovering_secs: Option<i64>,
+    /// Whether the line's store is away or being loaded: nobody is promoted, places stay as they are, and what is told here is
+    /// how it was last.
+    #[schema(example = false)]
+    recovering: bool,
     /// Seats; null when they could not be counted yet.
     stock: Option<StockDto>,
     /// Seats and prices by section.
@@ -114,8 +116,7 @@ pub struct QueuePlace {
     /// Fans before this one at most; null unless waiting.
     #[schema(example = 41_199)]
     ahead: Option<i64>,
-    /// Null unless waiting, and while nobody can be promoted: paused, closed, sold out, or the line's store is away. While
-    /// the line recovers it counts `recovering_secs` in.
+    /// Null unless waiting, and while nobody can be promoted: paused, closed, sold out, or `recovering`.
     eta: Option<EtaDto>,
     /// Milliseconds after which to ask again; before a quarter of them the answer is 429.
     #[schema(example = 31_700)]
@@ -131,8 +132,10 @@ pub struct QueuePlace {
     /// Whether nothing is left and nothing can come back.
     #[schema(example = false)]
     sold_out: bool,
-    /// Seconds for which nobody is promoted while the line recovers from the loss of its store; null when all is well.
-    recovering_secs: Option<i64>,
+    /// Whether the line's store is away or being loaded: nobody is promoted, places stay as they are, and what is told here is
+    /// how it was last.
+    #[schema(example = false)]
+    recovering: bool,
     /// Fans who came back after a lapsed turn and go first; `position` does not count them.
     #[schema(example = 0)]
     returning: i64,
@@ -143,8 +146,6 @@ pub struct QueuePlace {
         example = "about 18,400 seats left, 420 in open reservations; you are number 41200 in line: not enough unless many before you do not buy."
     )]
     odds: Option<String>,
-    /// Signed proof of a new place (compact JWS, EdDSA, key in /.well-known/jwks.json); null when the place is not new.
-    receipt: Option<String>,
 }
 
 fn stock_of(line: &LineState) -> Option<StockDto> {
@@ -170,12 +171,11 @@ impl From<PlaceView> for QueuePlace {
             expires_at: expires_at.map(instant),
             sale_state: view.line.state.as_str().to_owned(),
             sold_out: view.line.sold_out,
-            recovering_secs: view.line.recovering_secs,
+            recovering: view.line.recovering,
             returning: view.line.returning,
             stock: stock_of(&view.line),
             message: view.line.message,
             odds: view.odds,
-            receipt: view.receipt,
         }
     }
 }
@@ -220,7 +220,7 @@ async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError
         registered: stats.registered,
         promoted_per_minute,
         sold_out: line.sold_out,
-        recovering_secs: line.recovering_secs,
+        recovering: line.recovering,
         stock: stock_of(&line),
         sections: sections.collect(),
         message: line.message,
@@ -249,6 +249,23 @@ pub(crate) async fn join(user: SignedIn, state: State, id: Id, token: QueueToken
 pub(crate) async fn status(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
     let place = state.facades.line.status(ConcertId(id.0), user.0, token.0.as_deref()).await?;
     Ok(private(&QueuePlace::from(place)))
+}
+
+/// Proof of a place.
+#[derive(Serialize, ToSchema)]
+pub struct QueueReceipt {
+    /// Compact JWS (EdDSA, key in /.well-known/jwks.json): the place's number or ballot, and since when it is the fan's.
+    #[schema(example = "eyJhbGciOiJFZERTQSJ9.eyJudW1iZXIiOjQzMzAwfQ.c2ln")]
+    receipt: String,
+}
+
+/// Signed proof of my place or ballot, the newest one, also when it is over. As often as it is asked for.
+#[utoipa::path(tag = "Queue", operation_id = "readMyReceipt", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 200, description = "The receipt", body = QueueReceipt)))]
+#[get("/concerts/{id}/queue/tokens/me/receipt")]
+pub(crate) async fn receipt(user: SignedIn, state: State, id: Id) -> ApiResult {
+    let receipt = state.facades.line.receipt(ConcertId(id.0), user.0).await?;
+    Ok(private(&QueueReceipt { receipt }))
 }
 
 /// Leave the line, or end the turn.

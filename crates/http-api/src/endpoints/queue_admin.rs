@@ -54,10 +54,6 @@ pub struct QueuePolicyDto {
     #[serde(default = "return_secs")]
     #[schema(example = 900, minimum = 0, maximum = 86_400, required = false)]
     return_secs: i32,
-    /// Seconds for which nobody is promoted after the loss of the line's store, 0 to 3,600; 30 when not given.
-    #[serde(default = "recovery_hold_secs")]
-    #[schema(example = 30, minimum = 0, maximum = 3600, required = false)]
-    recovery_hold_secs: i32,
     /// Most fans waiting, 1 to 10,000,000.
     #[schema(example = 1_000_000, minimum = 1, maximum = 10_000_000)]
     waiting_limit: i32,
@@ -115,10 +111,6 @@ fn return_secs() -> i32 {
     QueuePolicy::default().return_secs
 }
 
-fn recovery_hold_secs() -> i32 {
-    QueuePolicy::default().recovery_hold_secs
-}
-
 impl From<QueuePolicyDto> for QueuePolicy {
     fn from(dto: QueuePolicyDto) -> Self {
         Self {
@@ -130,7 +122,6 @@ impl From<QueuePolicyDto> for QueuePolicy {
             active_absolute_secs: dto.active_absolute_secs,
             claim_secs: dto.claim_secs,
             return_secs: dto.return_secs,
-            recovery_hold_secs: dto.recovery_hold_secs,
             waiting_limit: dto.waiting_limit,
         }
     }
@@ -147,7 +138,6 @@ impl From<QueuePolicy> for QueuePolicyDto {
             active_absolute_secs: policy.active_absolute_secs,
             claim_secs: policy.claim_secs,
             return_secs: policy.return_secs,
-            recovery_hold_secs: policy.recovery_hold_secs,
             waiting_limit: policy.waiting_limit,
             warnings: vec![],
         }

@@ -61,7 +61,7 @@ fn id_of(view: &PlaceView) -> String {
         PlaceState::Active { expires_at } => format!("active-{}", expires_at.timestamp()),
         PlaceState::Lapsed { until } => format!("lapsed-{}", until.timestamp()),
     };
-    let recovering = if view.line.recovering_secs.is_some() { "-recovering" } else { "" };
+    let recovering = if view.line.recovering { "-recovering" } else { "" };
     format!("{}-{}-{place}{recovering}", view.number, view.line.state.as_str())
 }
 
@@ -93,7 +93,7 @@ impl Stream {
         let else_changed = told.line.state != line.state
             || told.line.message != line.message
             || told.line.sold_out != line.sold_out
-            || told.line.recovering_secs.is_some() != line.recovering_secs.is_some()
+            || told.line.recovering != line.recovering
             || told.number != view.number;
         match (told.place, view.place) {
             (PlaceState::Waiting { position: before }, PlaceState::Waiting { position }) => {

@@ -27,8 +27,8 @@ use super::{
     statement::{Statement, statement},
 };
 
-type PolicySql = (Integer, Integer, Integer, Bool, Integer, Integer, Integer, Integer, Integer, Integer);
-type PolicyRow = (i32, i32, i32, bool, i32, i32, i32, i32, i32, i32);
+type PolicySql = (Integer, Integer, Integer, Bool, Integer, Integer, Integer, Integer, Integer);
+type PolicyRow = (i32, i32, i32, bool, i32, i32, i32, i32, i32);
 type ConcertSql = (SqlUuid, Text, Text, Text, Text, PolicySql, Integer, Nullable<Timestamptz>);
 type ConcertRow = (Uuid, String, String, String, String, PolicyRow, i32, Option<DateTime<Utc>>);
 
@@ -38,7 +38,7 @@ macro_rules! concert_query {
         concat!(
             "SELECT c.id, c.title, c.description, c.sale_state, c.message, c.interval_secs, c.batch, c.active_limit,
                 c.idle_admission, c.active_sliding_secs, c.active_absolute_secs, c.claim_secs, c.return_secs,
-                c.recovery_hold_secs, c.waiting_limit, c.version, n.starts_at
+                c.waiting_limit, c.version, n.starts_at
              FROM concerts c
              LEFT JOIN LATERAL (
                 SELECT s.starts_at FROM shows s WHERE s.concert_id = c.id AND s.starts_at > $1
@@ -50,7 +50,7 @@ macro_rules! concert_query {
 
 fn concert_from(row: ConcertRow) -> Result<Concert, StoreError> {
     let (id, title, description, state, message, policy, version, next_show_at) = row;
-    let (interval_secs, batch, active_limit, idle_admission, sliding, absolute, claim, back, hold, waiting) = policy;
+    let (interval_secs, batch, active_limit, idle_admission, sliding, absolute, claim, back, waiting) = policy;
     Ok(Concert {
         id: ConcertId(id),
         details: ConcertDetails { title, description },
@@ -64,7 +64,6 @@ fn concert_from(row: ConcertRow) -> Result<Concert, StoreError> {
             active_absolute_secs: absolute,
             claim_secs: claim,
             return_secs: back,
-            recovery_hold_secs: hold,
             waiting_limit: waiting,
         },
         message,
@@ -105,7 +104,6 @@ fn with_concert(statement: Statement<Bool>, concert: &Concert) -> Statement<Bool
         .bind::<Integer, _>(policy.active_absolute_secs)
         .bind::<Integer, _>(policy.claim_secs)
         .bind::<Integer, _>(policy.return_secs)
-        .bind::<Integer, _>(policy.recovery_hold_secs)
         .bind::<Integer, _>(policy.waiting_limit)
 }
 
@@ -203,9 +201,9 @@ impl CatalogueStore for Postgres {
                     "WITH added AS (
                         INSERT INTO concerts (id, title, description, sale_state, message, interval_secs, batch,
                             active_limit, idle_admission, active_sliding_secs, active_absolute_secs, claim_secs,
-                            return_secs, recovery_hold_secs, waiting_limit)
-                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15))
-                     INSERT INTO audit_log (concert_id, actor_id, action, changes) VALUES ($1, $16, $17, $18::jsonb)
+                            return_secs, waiting_limit)
+                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14))
+                     INSERT INTO audit_log (concert_id, actor_id, action, changes) VALUES ($1, $15, $16, $17::jsonb)
                      RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.id.0);
@@ -228,10 +226,10 @@ impl CatalogueStore for Postgres {
                         UPDATE concerts SET title = $3, description = $4, sale_state = $5, message = $6,
                             interval_secs = $7, batch = $8, active_limit = $9, idle_admission = $10,
                             active_sliding_secs = $11, active_absolute_secs = $12, claim_secs = $13, return_secs = $14,
-                            recovery_hold_secs = $15, waiting_limit = $16, version = version + 1, updated_at = now()
+                            waiting_limit = $15, version = version + 1, updated_at = now()
                         WHERE id = $1 AND version = $2 RETURNING id)
                      INSERT INTO audit_log (concert_id, actor_id, action, changes)
-                     SELECT id, $17, $18, $19::jsonb FROM edited RETURNING true",
+                     SELECT id, $16, $17, $18::jsonb FROM edited RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.id.0)
                 .bind::<Integer, _>(expected);
@@ -352,7 +350,7 @@ impl CatalogueStore for Postgres {
                 statement::<ConcertSql>(
                     "SELECT id, title, description, sale_state, message, interval_secs, batch, active_limit,
                         idle_admission, active_sliding_secs, active_absolute_secs, claim_secs, return_secs,
-                        recovery_hold_secs, waiting_limit, version, NULL::timestamptz
+                        waiting_limit, version, NULL::timestamptz
                      FROM concerts WHERE sale_state IN ('pre_queue', 'on_sale', 'paused', 'draining')
                         OR (sale_state = 'closed' AND updated_at > now() - interval '1 day')",
                 )

@@ -1,19 +1,16 @@
-//! The line in the database: lives and numbers, the admission log, and the opening draw.
+//! What happens in lines: lives, turns, and the published log.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Uuid as SqlUuid};
 use onsale_application::{
     error::StoreError,
-    line::{
-        Ceiling, DrawView, HoldLeft, LineJournal, LiveAdmission, NewLife, News, OddEntry, QueueTicket, Told, Verdict,
-        Written, taken_at_ms,
-    },
+    line::{Call, HoldLeft, LineJournal, NewLife, News, OddEntry, Told, Totals, Written},
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{
     ids::{ConcertId, UserId},
-    queue::{DrawSeed, LogEntry, LogHash, LogKind, place_hash},
+    queue::{LogEntry, LogHash, LogKind, place_hash},
 };
 use uuid::Uuid;
 
@@ -27,10 +24,12 @@ struct LogEnd {
     newest: (i64, i64),
 }
 
-/// What the events of one batch make of one admission.
+/// What the events of one batch make of one place.
 #[derive(Default)]
 struct Fate {
     arrived_ms: Option<i64>,
+    lapsed_ms: Option<i64>,
+    state: Option<&'static str>,
     ended: Option<(i64, LogKind)>,
 }
 
@@ -91,26 +90,31 @@ impl Postgres {
         if fates.is_empty() {
             return Ok(());
         }
-        let (mut numbers, mut arrived, mut ended, mut outcomes) = (vec![], vec![], vec![], vec![]);
-        for (number, fate) in fates {
-            numbers.push(number);
-            arrived.push(fate.arrived_ms);
-            ended.push(fate.ended.map(|(at, _)| at));
-            outcomes.push(fate.ended.map(|(_, kind)| kind.as_str().to_owned()));
-        }
+        let fates = || fates.iter();
         let _: Vec<bool> = tx
             .rows(
                 statement::<Bool>(
-                    "UPDATE line_admissions a SET arrived_ms = coalesce(a.arrived_ms, e.arrived),
-                        ended_ms = coalesce(e.ended, a.ended_ms), outcome = coalesce(e.outcome, a.outcome)
-                     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) e (number, arrived, ended, outcome)
-                     WHERE a.concert_id = $1 AND a.number = e.number RETURNING true",
+                    "UPDATE line_places p SET arrived_ms = coalesce(p.arrived_ms, e.arrived),
+                        lapsed_ms = coalesce(e.lapsed, p.lapsed_ms), state = coalesce(e.state, p.state),
+                        ended_ms = coalesce(p.ended_ms, e.ended), outcome = coalesce(p.outcome, e.outcome)
+                     -- With the concert in each row: a constant would be looked up alone where statistics are of another sale.
+                     FROM (SELECT $1 AS concert_id, * FROM unnest(
+                        $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[])
+                        f (number, arrived, lapsed, state, ended, outcome) OFFSET 0) e
+                     -- Nobody has had a turn who was never called.
+                     WHERE p.concert_id = e.concert_id AND p.number = e.number AND p.called_ms IS NOT NULL RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<BigInt>, _>(numbers)
-                .bind::<Array<Nullable<BigInt>>, _>(arrived)
-                .bind::<Array<Nullable<BigInt>>, _>(ended)
-                .bind::<Array<Nullable<Text>>, _>(outcomes),
+                .bind::<Array<BigInt>, _>(fates().map(|(number, _)| *number).collect::<Vec<_>>())
+                .bind::<Array<Nullable<BigInt>>, _>(fates().map(|(_, fate)| fate.arrived_ms).collect::<Vec<_>>())
+                .bind::<Array<Nullable<BigInt>>, _>(fates().map(|(_, fate)| fate.lapsed_ms).collect::<Vec<_>>())
+                .bind::<Array<Nullable<Text>>, _>(fates().map(|(_, fate)| fate.state).collect::<Vec<_>>())
+                .bind::<Array<Nullable<BigInt>>, _>(
+                    fates().map(|(_, fate)| fate.ended.map(|(at, _)| at)).collect::<Vec<_>>(),
+                )
+                .bind::<Array<Nullable<Text>>, _>(
+                    fates().map(|(_, fate)| fate.ended.map(|(_, kind)| kind.as_str())).collect::<Vec<_>>(),
+                ),
             )
             .await?;
         Ok(())
@@ -157,36 +161,51 @@ impl Postgres {
         Ok(())
     }
 
-    /// Writes the admissions of a batch; those that are written and not ended stay as they are.
-    async fn admissions(
+    /// Writes calls to their places; those that are written stay as they are. Answers the ids of places that were called now,
+    /// by number, and who is called and over.
+    async fn calls(
         tx: &mut PostgresTx,
         concert: ConcertId,
         news: &News,
         longest_ms: i64,
-    ) -> Result<HashSet<i64>, StoreError> {
-        let taken = news.calls.iter().map(|call| taken_at_ms(call.id)).collect::<Vec<_>>();
-        let written: Vec<i64> = tx
+    ) -> Result<(HashMap<i64, Uuid>, Vec<Call>), StoreError> {
+        let called: Vec<(i64, Uuid, Option<Uuid>, bool)> = tx
             .rows(
-                statement::<BigInt>(
-                    "INSERT INTO line_admissions (concert_id, number, user_id, place_id, joined_ms, called_ms, last_end_ms)
-                     SELECT $1, c.number, c.fan, c.place, c.joined, $6, $7
-                     FROM unnest($2::bigint[], $3::uuid[], $4::uuid[], $5::bigint[]) c (number, fan, place, joined)
-                     ON CONFLICT (concert_id, number) DO UPDATE SET user_id = excluded.user_id,
-                        place_id = excluded.place_id, called_ms = excluded.called_ms, last_end_ms = excluded.last_end_ms,
-                        arrived_ms = NULL, ended_ms = NULL, outcome = NULL, times = line_admissions.times + 1
-                     WHERE line_admissions.ended_ms IS NOT NULL
-                     RETURNING number",
+                statement::<(BigInt, SqlUuid, Nullable<SqlUuid>, Bool)>(
+                    "WITH called AS MATERIALIZED (
+                        -- With the concert in each row: see above.
+                        SELECT $1 AS concert_id, number, fan FROM unnest($2::bigint[], $3::uuid[]) c (number, fan)
+                     ), written AS (
+                        UPDATE line_places p SET state = 'active', called_ms = $4, last_end_ms = $5, arrived_ms = NULL,
+                            times = p.times + 1
+                        FROM called c
+                        WHERE p.concert_id = c.concert_id AND p.number = c.number AND p.user_id = c.fan
+                            AND p.ended_ms IS NULL
+                            AND p.state IN ('waiting', 'back')
+                        RETURNING p.number, p.place_id
+                     )
+                     SELECT c.number, c.fan, w.place_id,
+                        w.place_id IS NULL AND NOT coalesce(
+                            p.state = 'active' AND p.ended_ms IS NULL AND p.user_id = c.fan, false)
+                     FROM called c LEFT JOIN written w ON w.number = c.number
+                     LEFT JOIN line_places p ON p.concert_id = c.concert_id AND p.number = c.number",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<Array<BigInt>, _>(news.calls.iter().map(|call| call.number).collect::<Vec<_>>())
                 .bind::<Array<SqlUuid>, _>(news.calls.iter().map(|call| call.user_id.0).collect::<Vec<_>>())
-                .bind::<Array<SqlUuid>, _>(news.calls.iter().map(|call| call.id).collect::<Vec<_>>())
-                .bind::<Array<BigInt>, _>(taken)
                 .bind::<BigInt, _>(news.now_ms)
                 .bind::<BigInt, _>(news.now_ms + longest_ms),
             )
             .await?;
-        Ok(written.into_iter().collect())
+        let (mut written, mut over) = (HashMap::new(), vec![]);
+        for (number, fan, place, is_over) in called {
+            if let Some(place) = place {
+                written.insert(number, place);
+            } else if is_over {
+                over.push(Call { user_id: UserId(fan), number });
+            }
+        }
+        Ok((written, over))
     }
 }
 
@@ -197,10 +216,15 @@ fn take_events(news: &News, end: &mut LogEnd, columns: &mut Columns) -> BTreeMap
     for event in news.events.iter().filter(|event| (event.at_ms, event.counter) > newest) {
         for &number in &event.numbers {
             columns.push(end, event.kind, number, event.at_ms, None);
+            let fate = fates.entry(number).or_default();
             match event.kind {
-                LogKind::Admitted | LogKind::Departed => {}
-                LogKind::Arrived => fates.entry(number).or_default().arrived_ms = Some(event.at_ms),
-                ended => fates.entry(number).or_default().ended = Some((event.at_ms, ended)),
+                LogKind::Joined | LogKind::Admitted | LogKind::Departed => {}
+                LogKind::Arrived => fate.arrived_ms = Some(event.at_ms),
+                LogKind::Lapsed => (fate.state, fate.lapsed_ms) = (Some("lapsed"), Some(event.at_ms)),
+                LogKind::Returned => fate.state = Some("back"),
+                LogKind::Forfeited | LogKind::Expired | LogKind::Paid | LogKind::Left => {
+                    fate.ended = Some((event.at_ms, event.kind));
+                }
             }
         }
         end.newest = end.newest.max((event.at_ms, event.counter));
@@ -230,94 +254,61 @@ fn hold_left((fan, left_ms): (Uuid, i64)) -> HoldLeft {
 }
 
 impl LineJournal for Postgres {
-    async fn begin_life(&self, concert: ConcertId, lead: i64) -> Result<NewLife, StoreError> {
-        type Row = ((i64, i64, Vec<i64>, i64, i64), (i64, Option<i64>, Option<i64>, i64, i64, i64));
-        let row: Option<Row> = self
+    async fn begin_life(&self, concert: ConcertId) -> Result<NewLife, StoreError> {
+        let lines = self.for_lines();
+        let row: Option<(i64, i64, i64, i64, i64, i64)> = lines
             .row(|| {
-                statement::<(
-                    (BigInt, BigInt, Array<BigInt>, BigInt, BigInt),
-                    (BigInt, Nullable<BigInt>, Nullable<BigInt>, BigInt, BigInt, BigInt),
-                )>(
-                    "WITH before AS (
-                        SELECT l.*, c.sale_state FROM concerts c LEFT JOIN lines l ON l.concert_id = c.id WHERE c.id = $1
-                     ), planned AS (
-                        -- An opening that the line's store has not heard of: the block begins at the ceiling.
-                        SELECT coalesce(ceiling, 0) AS given_out, coalesce(registered, 0) AS registered,
-                            coalesce(draw_before, ceiling) AS draw_before,
-                            coalesce(draw_to, ceiling + registered) AS draw_to,
-                            draw_finished_at IS NULL AND registered > 0 AND sale_state <> 'pre_queue' AS draws
-                        FROM before
-                     ), written AS (
-                        INSERT INTO lines (concert_id, life, ceiling) SELECT $1, 1, $2
-                        ON CONFLICT (concert_id) DO UPDATE SET life = lines.life + 1,
-                            ceiling = lines.ceiling + $2 + lines.registered,
-                            jumps = CASE WHEN lines.seen < lines.ceiling
-                                THEN lines.jumps || ARRAY[lines.seen + 1, lines.ceiling] ELSE lines.jumps END,
-                            draw_before = CASE WHEN (SELECT draws FROM planned)
-                                THEN coalesce(lines.draw_before, lines.ceiling) ELSE lines.draw_before END,
-                            draw_to = CASE WHEN (SELECT draws FROM planned)
-                                THEN coalesce(lines.draw_to, lines.ceiling + lines.registered) ELSE lines.draw_to END
-                        RETURNING life, ceiling, jumps, event_ms, event_counter, draw_done, draw_turn
-                     )
-                     SELECT w.life, p.given_out, w.jumps, w.ceiling,
-                        coalesce((SELECT max(number) FROM line_admissions WHERE concert_id = $1), 0),
-                        p.registered, CASE WHEN p.draws THEN coalesce(w.draw_done, p.draw_before) END,
-                        CASE WHEN p.draws THEN p.draw_to END, w.event_ms, w.event_counter, w.draw_turn
-                     FROM planned p, written w",
+                statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt)>(
+                    "WITH begun AS (
+                        INSERT INTO lines (concert_id, life) SELECT id, 1 FROM concerts WHERE id = $1
+                        ON CONFLICT (concert_id) DO UPDATE SET life = lines.life + 1
+                        RETURNING life, seq, passed, event_ms, event_counter)
+                     SELECT life, seq, passed, coalesce((
+                        SELECT called_ms FROM line_places WHERE concert_id = $1 AND number = begun.passed), 0),
+                        event_ms, event_counter
+                     FROM begun",
                 )
                 .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(lead)
             })
             .await?;
-        let ((life, given_out, jumps, ceiling, served), (registered, draw_from, draw_to, ms, counter, draw_turn)) =
-            row.ok_or_else(|| impossible("a line of no concert"))?;
-        Ok(NewLife {
-            life,
-            // A process that was slower than another one saw the ceiling before that one's life.
-            given_out: given_out.max(ceiling - lead - registered),
-            jumps: jumps.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect(),
-            ceiling,
-            served,
-            draw: draw_from.zip(draw_to),
-            draw_turn,
-            draw_key: None,
-            newest: (ms, counter),
-        })
+        let (life, seq, passed, last_call_ms, ms, counter) = row.ok_or_else(|| impossible("a line of no concert"))?;
+        let counted: Vec<(String, i64)> = lines
+            .rows(|| {
+                statement::<(Text, BigInt)>("SELECT kind, count(*) FROM line_log WHERE concert_id = $1 GROUP BY kind")
+                    .bind::<SqlUuid, _>(concert.0)
+            })
+            .await?;
+        let count = |kinds: &[LogKind]| {
+            let of_kinds = |(word, _): &&(String, i64)| kinds.iter().any(|kind| kind.as_str() == word);
+            counted.iter().filter(of_kinds).map(|(_, count)| count).sum()
+        };
+        let totals = Totals {
+            promoted: count(&[LogKind::Admitted]),
+            expired: count(&[LogKind::Expired]),
+            lapsed: count(&[LogKind::Lapsed]),
+            returned: count(&[LogKind::Returned]),
+            left: count(&[LogKind::Left, LogKind::Paid, LogKind::Departed]),
+            forfeited: count(&[LogKind::Forfeited]),
+        };
+        Ok(NewLife { life, seq, passed, last_call_ms, newest: (ms, counter), totals })
     }
 
-    async fn ceiling(&self, concert: ConcertId) -> Result<Ceiling, StoreError> {
-        let row: Option<(i64, i64, i64, i64)> = self
-            .row(|| {
-                statement::<(BigInt, BigInt, BigInt, BigInt)>(
-                    "SELECT life, ceiling, seen, registered FROM lines WHERE concert_id = $1",
+    async fn paid_turns(&self, concert: ConcertId) -> Result<Vec<i64>, StoreError> {
+        self.for_lines()
+            .rows(|| {
+                statement::<BigInt>(
+                    "SELECT DISTINCT p.number FROM reservations r JOIN shows s ON s.id = r.show_id
+                     JOIN line_places p ON p.concert_id = s.concert_id AND p.number = r.turn
+                     WHERE s.concert_id = $1 AND r.state = 'paid' AND p.user_id = r.user_id AND p.ended_ms IS NULL
+                        AND p.state = 'active'",
                 )
                 .bind::<SqlUuid, _>(concert.0)
             })
-            .await?;
-        let (life, ceiling, seen, registered) = row.unwrap_or_default();
-        Ok(Ceiling { life, ceiling, seen, registered })
-    }
-
-    async fn raise(&self, concert: ConcertId, to: Ceiling) -> Result<bool, StoreError> {
-        let raised: Option<bool> = self
-            .row(|| {
-                statement::<Bool>(
-                    "UPDATE lines SET ceiling = greatest(ceiling, $3), seen = greatest(seen, $4),
-                        registered = greatest(registered, $5)
-                     WHERE concert_id = $1 AND life = $2 RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(to.life)
-                .bind::<BigInt, _>(to.ceiling)
-                .bind::<BigInt, _>(to.seen)
-                .bind::<BigInt, _>(to.registered)
-            })
-            .await?;
-        Ok(raised.is_some())
+            .await
     }
 
     async fn write(&self, concert: ConcertId, news: &News, longest_ms: i64) -> Result<Written, StoreError> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.for_lines().begin().await?;
         let mut end = Self::log_end(&mut tx, concert).await?;
         if end.life != news.life {
             tx.rollback().await?;
@@ -337,18 +328,21 @@ impl LineJournal for Postgres {
         let fates = take_events(news, &mut end, &mut columns);
         end.newest = end.newest.max(odd.iter().map(|odd| (odd.at_ms, odd.counter)).max().unwrap_or(newest));
         Self::apply_fates(&mut tx, concert, fates).await?;
+        let (mut over, mut passed) = (vec![], 0);
         if !news.calls.is_empty() {
-            let written = Self::admissions(&mut tx, concert, news, longest_ms).await?;
-            let mut calls: Vec<_> = news.calls.iter().filter(|call| written.contains(&call.number)).collect();
-            calls.sort_by_key(|call| call.number);
-            for call in calls {
-                let crowd = (call.id, news.active, news.limit);
-                columns.push(&mut end, LogKind::Admitted, call.number, news.now_ms, Some(crowd));
+            let written;
+            (written, over) = Self::calls(&mut tx, concert, news, longest_ms).await?;
+            let mut calls: Vec<_> = written.into_iter().collect();
+            calls.sort_unstable();
+            for (number, place) in calls {
+                passed = number;
+                let crowd = (place, news.active, news.limit);
+                columns.push(&mut end, LogKind::Admitted, number, news.now_ms, Some(crowd));
             }
         }
         if columns.index.is_empty() && odd.is_empty() {
             tx.rollback().await?;
-            return Ok(Written::Done);
+            return Ok(Written::Done(over));
         }
         if !columns.index.is_empty() {
             Self::append(&mut tx, concert, columns).await?;
@@ -356,35 +350,24 @@ impl LineJournal for Postgres {
         let _: Vec<bool> = tx
             .rows(
                 statement::<Bool>(
-                    "UPDATE lines SET log_index = $2, log_hash = $3, event_ms = $4, event_counter = $5
+                    "UPDATE lines SET log_index = $2, log_hash = $3, event_ms = $4, event_counter = $5,
+                        passed = greatest(passed, $6),
+                        -- Who left before the new highest number waits no more behind it.
+                        departed = departed - (SELECT count(*) FROM line_places p
+                            WHERE p.concert_id = lines.concert_id AND p.number > lines.passed AND p.number <= $6
+                                AND p.ended_ms IS NOT NULL AND p.called_ms IS NULL)
                      WHERE concert_id = $1 RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<BigInt, _>(end.index)
                 .bind::<Binary, _>(end.hash.to_vec())
                 .bind::<BigInt, _>(end.newest.0)
-                .bind::<BigInt, _>(end.newest.1),
+                .bind::<BigInt, _>(end.newest.1)
+                .bind::<BigInt, _>(passed),
             )
             .await?;
         tx.commit().await?;
-        Ok(Written::Done)
-    }
-
-    async fn admitted(&self, ticket: &QueueTicket) -> Result<Option<i64>, StoreError> {
-        let admitted: Option<i64> = self
-            .row(|| {
-                statement::<BigInt>(
-                    "SELECT number FROM line_admissions
-                     WHERE concert_id = $1 AND $2 IN (number, 0) AND user_id = $3 AND place_id = $4 AND ended_ms IS NULL
-                        AND last_end_ms > extract(epoch FROM now()) * 1000",
-                )
-                .bind::<SqlUuid, _>(ticket.concert_id.0)
-                .bind::<BigInt, _>(ticket.number)
-                .bind::<SqlUuid, _>(ticket.user_id.0)
-                .bind::<SqlUuid, _>(ticket.id)
-            })
-            .await?;
-        Ok(admitted)
+        Ok(Written::Done(over))
     }
 
     async fn holds_of(&self, concert: ConcertId, fans: &[UserId]) -> Result<Vec<HoldLeft>, StoreError> {
@@ -410,82 +393,6 @@ impl LineJournal for Postgres {
         Ok(rows.into_iter().map(hold_left).collect())
     }
 
-    async fn live_admissions(
-        &self,
-        concert: ConcertId,
-        after: i64,
-        most: i64,
-    ) -> Result<Vec<LiveAdmission>, StoreError> {
-        let rows: Vec<(Uuid, i64, Uuid, i64, bool, bool)> = self
-            .rows(|| {
-                statement::<(SqlUuid, BigInt, SqlUuid, BigInt, Bool, Bool)>(
-                    "SELECT a.user_id, a.number, a.place_id, a.last_end_ms, a.arrived_ms IS NOT NULL, a.times > 1
-                     FROM line_admissions a
-                     WHERE a.concert_id = $1 AND a.number > $2 AND a.ended_ms IS NULL
-                        -- Paid a moment ago, and the line's store was lost before that was written here.
-                        AND NOT EXISTS (
-                            SELECT 1 FROM reservations r JOIN shows s ON s.id = r.show_id
-                            WHERE r.user_id = a.user_id AND s.concert_id = $1 AND r.turn = a.number AND r.state = 'paid')
-                     ORDER BY a.number LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(most)
-            })
-            .await?;
-        let live = |(user, number, id, last_end_ms, arrived, again)| LiveAdmission {
-            user_id: UserId(user),
-            number,
-            id,
-            last_end_ms,
-            arrived,
-            again,
-        };
-        Ok(rows.into_iter().map(live).collect())
-    }
-
-    async fn departed(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<i64>, StoreError> {
-        self.rows(|| {
-            statement::<BigInt>(
-                "SELECT number FROM line_log WHERE concert_id = $1 AND kind = 'departed' AND number > $2
-                 ORDER BY number LIMIT $3",
-            )
-            .bind::<SqlUuid, _>(concert.0)
-            .bind::<BigInt, _>(after)
-            .bind::<BigInt, _>(most)
-        })
-        .await
-    }
-
-    async fn verdict(&self, concert: ConcertId, number: i64, return_ms: i64) -> Result<Verdict, StoreError> {
-        // 0 when the place is over, 1 when the fan had come back, else until when the fan may.
-        let may_return: Option<i64> = self
-            .row(|| {
-                statement::<BigInt>(
-                    "SELECT CASE WHEN outcome = 'returned' THEN 1
-                        WHEN outcome = 'lapsed' AND times < 2 AND ended_ms + $3 > extract(epoch FROM now()) * 1000
-                            THEN ended_ms + $3
-                        ELSE 0 END
-                     FROM line_admissions WHERE concert_id = $1 AND number = $2
-                     UNION ALL
-                     -- Left while waiting or called.
-                     (SELECT 0 FROM line_log
-                      WHERE concert_id = $1 AND number = $2 AND kind IN ('departed', 'left', 'paid') LIMIT 1)
-                     LIMIT 1",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(number)
-                .bind::<BigInt, _>(return_ms)
-            })
-            .await?;
-        Ok(match may_return {
-            None => Verdict::Missed,
-            Some(0) => Verdict::Over,
-            Some(1) => Verdict::Returned,
-            Some(until_ms) => Verdict::Lapsed { until_ms },
-        })
-    }
-
     async fn note_told(&self, concert: ConcertId, at_ms: i64, told: &[Told]) -> Result<(), StoreError> {
         let _: Vec<bool> = self
             .rows(|| {
@@ -500,153 +407,6 @@ impl LineJournal for Postgres {
                 .bind::<Array<BigInt>, _>(told.iter().map(|told| told.number).collect::<Vec<_>>())
                 .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.low_secs).collect::<Vec<_>>())
                 .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.high_secs).collect::<Vec<_>>())
-            })
-            .await?;
-        Ok(())
-    }
-
-    async fn draw_seed(&self, concert: ConcertId, fresh: DrawSeed) -> Result<DrawSeed, StoreError> {
-        let seed: Option<Vec<u8>> = self
-            .row(|| {
-                statement::<Binary>(
-                    "INSERT INTO lines (concert_id, draw_seed) VALUES ($1, $2)
-                     ON CONFLICT (concert_id) DO UPDATE SET draw_seed = coalesce(lines.draw_seed, excluded.draw_seed)
-                     RETURNING draw_seed",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Binary, _>(fresh.0.to_vec())
-            })
-            .await?;
-        Ok(DrawSeed(hash_of(&seed.ok_or_else(|| impossible("no seed"))?)?))
-    }
-
-    async fn open_draw(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        block: (i64, i64),
-    ) -> Result<Option<(i64, i64)>, StoreError> {
-        let rows: Vec<(i64, i64)> = self
-            .rows(|| {
-                statement::<(BigInt, BigInt)>(
-                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_to = greatest(draw_to, $4)
-                     WHERE concert_id = $1 AND life = $2 RETURNING draw_before, draw_to",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(life)
-                .bind::<BigInt, _>(block.0)
-                .bind::<BigInt, _>(block.1)
-            })
-            .await?;
-        Ok(rows.into_iter().next())
-    }
-
-    async fn write_draw(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        after: i64,
-        turn: i64,
-        ballots: &[(UserId, Uuid)],
-    ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        // What an earlier turn wrote behind `after` was not placed.
-        let taken: Vec<bool> = tx
-            .rows(
-                statement::<Bool>(
-                    "UPDATE lines SET draw_before = coalesce(draw_before, $3), draw_turn = $5, draw_done = $3 + $4
-                     WHERE concert_id = $1 AND life = $2 AND $5 > draw_turn RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(life)
-                .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(i64::try_from(ballots.len()).unwrap_or(i64::MAX))
-                .bind::<BigInt, _>(turn),
-            )
-            .await?;
-        if taken.is_empty() {
-            tx.rollback().await?;
-            return Ok(false);
-        }
-        let _: Vec<bool> = tx
-            .rows(
-                statement::<Bool>("DELETE FROM line_ballots WHERE concert_id = $1 AND number > $2 RETURNING true")
-                    .bind::<SqlUuid, _>(concert.0)
-                    .bind::<BigInt, _>(after),
-            )
-            .await?;
-        let _: Vec<i64> = tx
-            .rows(
-                statement::<BigInt>(
-                    "WITH added AS (
-                        INSERT INTO line_ballots (concert_id, number, user_id, place_id)
-                        SELECT $1, $2 + b.place, b.fan, b.ballot
-                        FROM unnest($3::uuid[], $4::uuid[]) WITH ORDINALITY b (fan, ballot, place) RETURNING 1)
-                     SELECT count(*) FROM added",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(after)
-                .bind::<Array<SqlUuid>, _>(ballots.iter().map(|(fan, _)| fan.0).collect::<Vec<_>>())
-                .bind::<Array<SqlUuid>, _>(ballots.iter().map(|(_, ballot)| *ballot).collect::<Vec<_>>()),
-            )
-            .await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
-    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, UserId, Uuid)>, StoreError> {
-        let rows: Vec<(i64, Uuid, Uuid)> = self
-            .rows(|| {
-                statement::<(BigInt, SqlUuid, SqlUuid)>(
-                    "SELECT number, user_id, place_id FROM line_ballots WHERE concert_id = $1 AND number > $2
-                     ORDER BY number LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(most)
-            })
-            .await?;
-        Ok(rows.into_iter().map(|(number, fan, ballot)| (number, UserId(fan), ballot)).collect())
-    }
-
-    async fn drawn(&self, concert: ConcertId, ballot: Uuid) -> Result<Option<i64>, StoreError> {
-        self.row(|| {
-            statement::<BigInt>("SELECT number FROM line_ballots WHERE concert_id = $1 AND place_id = $2")
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<SqlUuid, _>(ballot)
-        })
-        .await
-    }
-
-    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
-        let row: Option<(Vec<u8>, bool, Option<i64>, Option<i64>)> = self
-            .row(|| {
-                statement::<(Binary, Bool, Nullable<BigInt>, Nullable<BigInt>)>(
-                    "SELECT draw_seed, draw_finished_at IS NOT NULL, draw_before, draw_done FROM lines
-                     WHERE concert_id = $1 AND draw_seed IS NOT NULL",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-            })
-            .await?;
-        let Some((seed, finished, before, done)) = row else { return Ok(None) };
-        let seed = DrawSeed(hash_of(&seed)?);
-        Ok(Some(DrawView {
-            commitment: seed.commitment(),
-            seed: finished.then_some(seed.0),
-            first: before.unwrap_or(0) + 1,
-            last: done.or(before).unwrap_or(0),
-        }))
-    }
-
-    async fn finish_draw(&self, concert: ConcertId) -> Result<(), StoreError> {
-        let _: Vec<chrono::DateTime<chrono::Utc>> = self
-            .rows(|| {
-                statement::<Timestamptz>(
-                    "UPDATE lines SET draw_finished_at = now()
-                     WHERE concert_id = $1 AND draw_seed IS NOT NULL AND draw_finished_at IS NULL
-                     RETURNING draw_finished_at",
-                )
-                .bind::<SqlUuid, _>(concert.0)
             })
             .await?;
         Ok(())

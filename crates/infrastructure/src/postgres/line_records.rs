@@ -33,7 +33,7 @@ impl LineRecordQueries for Postgres {
                     "SELECT l.index, l.number, l.at_ms, l.active, l.active_limit, a.joined_ms, e.low_secs, e.high_secs,
                         e.at_ms
                      FROM line_log l
-                     LEFT JOIN line_admissions a ON a.concert_id = l.concert_id AND a.number = l.number
+                     LEFT JOIN line_places_ever a ON a.concert_id = l.concert_id AND a.number = l.number
                      LEFT JOIN line_estimates e ON e.concert_id = l.concert_id AND e.number = l.number
                      WHERE l.concert_id = $1 AND l.kind = 'admitted' AND l.index > $2 ORDER BY l.index LIMIT $3",
                 )
@@ -56,7 +56,7 @@ impl LineRecordQueries for Postgres {
                     "WITH tested AS (
                         SELECT greatest(e.low_secs - w.secs, w.secs - e.high_secs, 0) AS off
                         FROM line_estimates e
-                        JOIN line_admissions a ON a.concert_id = e.concert_id AND a.number = e.number
+                        JOIN line_places_ever a ON a.concert_id = e.concert_id AND a.number = e.number
                         CROSS JOIN LATERAL (SELECT (a.called_ms - e.at_ms) / 1000 AS secs) w
                         WHERE e.concert_id = $1 AND a.times = 1 ORDER BY e.number DESC LIMIT 1000)
                      SELECT count(*), count(*) FILTER (WHERE off = 0),

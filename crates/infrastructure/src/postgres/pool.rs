@@ -32,7 +32,7 @@ const LOOKUPS: usize = 4;
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`.
     pub url: String,
-    /// Most connections of this process.
+    /// Most connections of this process, beside a few for lines.
     pub pool_size: usize,
     /// Longest wait for a free connection or for a new one.
     pub acquire_timeout: Duration,
@@ -55,42 +55,78 @@ pub struct PoolNumbers {
     pub waiting: usize,
 }
 
+/// Connections of this process for lines and for joins, beside those of the pool: a join does not wait for whoever buys, nor the
+/// other way round.
+const LINE_CONNECTIONS: usize = 4;
+const JOIN_CONNECTIONS: usize = 2;
+
+/// A table of places grows from nothing to a million rows faster than statistics are gathered: each row is looked up by an index,
+/// and a plan holds only once.
+const BY_INDEX: &str = "; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; \
+                        SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+const PLANNED_ANEW: &str = "; SET plan_cache_mode = force_custom_plan";
+/// Planning a batch of joins costs as much as running it, so its statements are written to have one good plan. And it commits
+/// before it is on disk, so that no other process waits for the disk to get at the line's numbers; [`on_disk`] waits for it.
+const PLANNED_ONCE: &str = "; SET plan_cache_mode = force_generic_plan; SET synchronous_commit = off";
+
+fn pool(
+    config: &PostgresConfig,
+    size: usize,
+    settings: String,
+    runtime: &tokio::runtime::Handle,
+) -> Result<Pool, StoreError> {
+    let runtime = runtime.clone();
+    let mut manager = ManagerConfig::default();
+    // No test query per checkout: a connection that died is noticed by its first statement, which is sent again.
+    manager.recycling_method = RecyclingMethod::Fast;
+    manager.custom_setup = Box::new(move |url| {
+        let (url, settings) = (url.to_owned(), settings.clone());
+        let opened = runtime.spawn(async move {
+            let mut connection = AsyncPgConnection::establish(&url).await?;
+            connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+            Ok(connection)
+        });
+        async move { opened.await.unwrap_or_else(|error| Err(ConnectionError::BadConnection(error.to_string()))) }
+            .boxed()
+    });
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(&config.url, manager);
+    DeadPool::builder(manager)
+        .max_size(size)
+        .wait_timeout(Some(config.acquire_timeout))
+        .create_timeout(Some(config.acquire_timeout))
+        .runtime(deadpool_redis::Runtime::Tokio1)
+        .build()
+        .map_err(|error| StoreError::Broken(error.into()))
+}
+
 impl Postgres {
     /// A pool that opens connections as they are needed. Connections are driven by `runtime`, which must live as long
     /// as the pool, so that no connection dies with the worker that happened to open it.
-    pub fn new(config: &PostgresConfig, runtime: tokio::runtime::Handle) -> Result<Self, StoreError> {
+    pub fn new(config: &PostgresConfig, runtime: &tokio::runtime::Handle) -> Result<Self, StoreError> {
         let settings = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
             config.statement_timeout.as_millis(),
             config.lock_timeout.as_millis(),
             config.idle_in_transaction_timeout.as_millis(),
         );
-        let mut manager = ManagerConfig::default();
-        // No test query per checkout: a connection that died is noticed by its first statement, which is sent again.
-        manager.recycling_method = RecyclingMethod::Fast;
-        manager.custom_setup = Box::new(move |url| {
-            let (url, settings) = (url.to_owned(), settings.clone());
-            let opened = runtime.spawn(async move {
-                let mut connection = AsyncPgConnection::establish(&url).await?;
-                connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-                Ok(connection)
-            });
-            async move { opened.await.unwrap_or_else(|error| Err(ConnectionError::BadConnection(error.to_string()))) }
-                .boxed()
-        });
-        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(&config.url, manager);
-        let pool = DeadPool::builder(manager)
-            .max_size(config.pool_size)
-            .wait_timeout(Some(config.acquire_timeout))
-            .create_timeout(Some(config.acquire_timeout))
-            .runtime(deadpool_redis::Runtime::Tokio1)
-            .build()
-            .map_err(|error| StoreError::Broken(error.into()))?;
         Ok(Self {
-            pool,
+            pool: pool(config, config.pool_size, settings.clone(), runtime)?,
+            lines: pool(config, LINE_CONNECTIONS, format!("{settings}{BY_INDEX}{PLANNED_ANEW}"), runtime)?,
+            joins: pool(config, JOIN_CONNECTIONS, format!("{settings}{BY_INDEX}{PLANNED_ONCE}"), runtime)?,
+            not_all_new: Arc::default(),
             concerts_of_shows: moka::future::Cache::new(100_000),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
+    }
+
+    /// The same database on the connections that are kept for lines.
+    pub(super) fn for_lines(&self) -> Self {
+        Self { pool: self.lines.clone(), ..self.clone() }
+    }
+
+    /// The same database on the connections that are kept for joins.
+    pub(super) fn for_joins(&self) -> Self {
+        Self { pool: self.joins.clone(), ..self.clone() }
     }
 
     /// Numbers for the metrics.
@@ -158,6 +194,15 @@ where
     Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
 {
     query.load::<U>(connection).await
+}
+
+/// Waits until everything that was committed before is on disk: a message that nobody reads is, and what is written to the log of
+/// PostgreSQL is written in order.
+pub(super) async fn on_disk(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+    let message = super::statement::statement::<diesel::sql_types::Bool>(
+        "SELECT set_config('synchronous_commit', 'on', true) = pg_logical_emit_message(true, 'onsale', '')::text",
+    );
+    load::<_, bool>(connection, message).await.map_err(classify).map(|_| ())
 }
 
 /// An error for a row that the schema should have made impossible.

@@ -6,6 +6,42 @@ use uuid::Uuid;
 
 use super::{Postgres, statement::statement};
 
+impl Postgres {
+    /// Moves places of sales that closed long ago, whose lines are ticked no more, and drops their ballots.
+    async fn move_past_places(&self, limit: i64) -> Result<i64, StoreError> {
+        let moved: Option<i64> = self
+            .for_lines()
+            .row(|| {
+                statement::<BigInt>(
+                    "WITH past AS MATERIALIZED (
+                        SELECT c.id FROM concerts c
+                        WHERE c.sale_state = 'closed' AND c.updated_at < now() - interval '2 days'
+                            AND (EXISTS (SELECT 1 FROM line_places p WHERE p.concert_id = c.id)
+                                OR EXISTS (SELECT 1 FROM line_ballots b WHERE b.concert_id = c.id))
+                        LIMIT 1
+                     ), moved AS (
+                        DELETE FROM line_places p USING past, LATERAL (
+                            SELECT concert_id, number FROM line_places WHERE concert_id = past.id ORDER BY number LIMIT $1) few
+                        WHERE p.concert_id = few.concert_id AND p.number = few.number
+                        RETURNING p.*
+                     ), kept AS (
+                        INSERT INTO line_places_past SELECT * FROM moved
+                     ), ballots AS (
+                        DELETE FROM line_ballots b USING past, LATERAL (
+                            SELECT concert_id, user_id FROM line_ballots WHERE concert_id = past.id
+                            ORDER BY key, place_id LIMIT $1) few
+                        WHERE b.user_id = few.user_id AND b.concert_id = few.concert_id
+                        RETURNING 1
+                     )
+                     SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM ballots)",
+                )
+                .bind::<BigInt, _>(limit)
+            })
+            .await?;
+        Ok(moved.unwrap_or(0))
+    }
+}
+
 impl Sweeper for Postgres {
     async fn sweep_holds(&self, limit: i64) -> Result<i64, StoreError> {
         let ended: Option<i64> = self
@@ -40,6 +76,6 @@ impl Sweeper for Postgres {
                 .bind::<BigInt, _>(limit)
             })
             .await?;
-        Ok(deleted.unwrap_or(0))
+        Ok(deleted.unwrap_or(0) + self.move_past_places(limit).await?)
     }
 }

@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use deadpool_redis::redis::{self, Value};
+use deadpool_redis::redis::Value;
 use onsale_application::{
     error::StoreError,
     line::{
-        Admission, Asked, Call, Drawing, Ended, Event, Found, HoldLeft, Intent, Joined, LineStats, LineStore,
-        LiveAdmission, NewLife, News, OddEntry, Promotion, QueueTicket, RawSnapshot, Restored, Slot, Snapshot, Swept,
-        Tick, Ticked, Verdict,
+        Admission, Asked, Call, Ended, Entrants, Event, Found, HoldLeft, Intent, LineStats, LineStore, Loading,
+        NewLife, News, OddEntry, Place, Promotion, QueueTicket, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick,
+        Ticked, Whereabouts,
     },
 };
 use onsale_domain::{
     ids::{ConcertId, UserId},
-    queue::{BallotKey, LogKind, QueuePolicy},
+    queue::{LogKind, QueuePolicy},
 };
-use uuid::Uuid;
 
 use super::{
-    script::{Arguments, Fields, odd},
+    script::{Arguments, Fields, odd, whereabouts},
     shared::{LuaScript, SharedRedis},
 };
 
@@ -50,12 +49,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    join place admit leave sweep keep promote news open snapshot restore merge merge_drawn merge_held prune begin raise forget draw_next draw_place
+    enter place admit leave sweep keep turns promote news written snapshot load
 }
 
 /// The names of a line's keys, in the order in which the scripts take them.
-const LINE_KEYS: [&str; 15] =
-    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "kept", "lapsed", "gone", "left", "came", "pre", "log"];
+const LINE_KEYS: [&str; 14] =
+    ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "kept", "lapsed", "gone", "ahead", "came", "log"];
 
 fn word_of(intent: Intent) -> &'static str {
     match intent {
@@ -92,38 +91,35 @@ fn policy_of(c: &Fields<'_>) -> Result<QueuePolicy, StoreError> {
         active_absolute_secs: c.seconds(6)?,
         claim_secs: c.seconds(7)?,
         return_secs: c.seconds(8)?,
-        recovery_hold_secs: c.seconds(9)?,
-        waiting_limit: c.small(10)?,
+        waiting_limit: c.small(9)?,
     })
 }
 
 fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
-    let c = f.list(19)?;
-    let waiting = f.number(7)?;
-    let returning = f.number(8)?;
+    let c = f.list(18)?;
+    let (waiting, returning) = (f.number(6)?, f.number(7)?);
     let snapshot = Snapshot {
         life: f.number(1)?,
         state: c.state(0)?,
         policy: policy_of(&c)?,
-        message: c.text(12)?.to_owned(),
-        sold_out: c.text(11).is_ok_and(|sold| sold == "1"),
+        message: c.text(11)?.to_owned(),
+        sold_out: c.text(10).is_ok_and(|sold| sold == "1"),
         now_ms: f.number(2)?,
         next_at_ms: f.number(3)?,
-        hold_until_ms: f.number(4)?,
-        served: f.number(6)?,
-        passed: f.number(16)?,
+        served: f.number(5)?,
+        passed: f.number(15)?,
         stats: LineStats {
             waiting: waiting + returning,
             returning,
-            active: f.number(9)?,
-            registered: f.number(10)?,
-            joined_total: f.number(5)?,
-            promoted_total: f.number(11)?,
-            expired_total: f.number(12)?,
-            lapsed_total: f.number(13)?,
-            returned_total: f.number(14)?,
-            left_total: f.number(15)?,
-            forfeited_total: f.number(18)?,
+            active: f.number(8)?,
+            registered: f.number(9)?,
+            joined_total: f.number(4)?,
+            promoted_total: f.number(10)?,
+            expired_total: f.number(11)?,
+            lapsed_total: f.number(12)?,
+            returned_total: f.number(13)?,
+            left_total: f.number(14)?,
+            forfeited_total: f.number(17)?,
         },
         departures: Arc::default(),
         entries_seen: 0,
@@ -132,9 +128,9 @@ fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
         taken_ms: 0,
         reachable: true,
     };
-    let list = f.list(20)?;
+    let list = f.list(19)?;
     let entries = (0..list.0.len()).map(|index| list.text(index).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok(RawSnapshot { snapshot, before: f.number(17)?, entries })
+    Ok(RawSnapshot { snapshot, before: f.number(16)?, entries })
 }
 
 impl RedisLines {
@@ -161,6 +157,10 @@ impl RedisLines {
         })
     }
 
+    fn step(step: &str, life: i64) -> Arguments {
+        Arguments::default().text(step).number(life)
+    }
+
     async fn count(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<i64, StoreError> {
         match self.call(script, concert, arguments).await? {
             Value::Int(count) => Ok(count),
@@ -170,26 +170,29 @@ impl RedisLines {
 }
 
 impl LineStore for RedisLines {
-    async fn join(
+    async fn enter(
         &self,
         concert: ConcertId,
-        user: UserId,
-        new: Uuid,
-        key: Option<BallotKey>,
-    ) -> Result<Joined, StoreError> {
-        let arguments = Arguments::default().id(user.0).id(new).key(key);
-        let answer = self.call(&self.scripts.join, concert, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        match fields.number(0)? {
-            known @ (1 | 2) => Ok(Joined::Placed(known == 2, fields.held(concert, user)?)),
-            -1 => Ok(Joined::NotOpen(fields.state(1)?)),
-            -2 => Ok(Joined::Full),
-            -3 | -4 => Ok(Joined::Lost),
-            -5 => Ok(Joined::NumbersUsedUp),
-            -6 => Ok(Joined::SoldOut),
-            -7 => Ok(Joined::NeedsBallotKey),
-            _ => Err(odd("an unknown outcome of joining")),
+        entrants: &Entrants,
+    ) -> Result<Option<Vec<Option<Whereabouts>>>, StoreError> {
+        let (first, last) = entrants.range.unwrap_or_default();
+        let how = match entrants {
+            Entrants { lost: true, .. } => "lost",
+            Entrants { read_a_while_ago: true, .. } => "fill",
+            Entrants { intent, .. } => word_of(*intent),
+        };
+        let mut arguments = Arguments::default().number(first).number(last).text(how);
+        for place in &entrants.places {
+            arguments = arguments.id(place.user_id.0).number(place.number).optional_id(place.token_id);
+            arguments = arguments.text(if place.moved { "1" } else { "" });
         }
+        let answer = self.call(&self.scripts.enter, concert, arguments).await?;
+        let fields = Fields::of(&answer)?;
+        if fields.number(0)? != 1 {
+            return Ok(None);
+        }
+        let at = |pair: Fields<'_>| if pair.text(0)?.is_empty() { Ok(None) } else { whereabouts(&pair, 0).map(Some) };
+        fields.groups(2, 2).map(at).collect::<Result<_, _>>().map(Some)
     }
 
     async fn place(
@@ -199,40 +202,37 @@ impl LineStore for RedisLines {
         shown: Option<&QueueTicket>,
         intent: Intent,
     ) -> Result<Found, StoreError> {
-        let arguments = Arguments::default()
-            .id(user.0)
-            .optional_id(shown.map(|ticket| ticket.id))
-            .number(shown.map_or(0, |ticket| ticket.number))
-            .text(word_of(intent));
+        let arguments =
+            Arguments::default().id(user.0).optional_id(shown.map(|ticket| ticket.id)).text(word_of(intent));
         let answer = self.call(&self.scripts.place, concert, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
             1 => Ok(Found::Here(fields.held(concert, user)?)),
-            3 => Ok(Found::Moved { life: fields.number(1)? }),
-            0 => Ok(Found::Nowhere { life: fields.number(1)? }),
+            2 => Ok(Found::Moved),
+            0 => Ok(Found::Nowhere { entered: fields.number(1)? }),
             _ => Ok(Found::Lost),
         }
     }
 
     async fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> Result<Admission, StoreError> {
-        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(ticket.number).number(lasts_ms);
+        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(lasts_ms);
         let answer = self.call(&self.scripts.admit, ticket.concert_id, arguments).await?;
         let fields = Fields::of(&answer)?;
         match fields.number(0)? {
             1 => Ok(Admission::Admitted { number: fields.number(1)? }),
             2 => Ok(Admission::Waiting),
-            3 => Ok(Admission::Moved { life: fields.number(1)? }),
-            0 => Ok(Admission::Nowhere { life: fields.number(1)? }),
+            3 => Ok(Admission::Moved),
+            0 => Ok(Admission::Nowhere { entered: fields.number(1)? }),
             _ => Ok(Admission::Lost),
         }
     }
 
-    async fn leave(&self, concert: ConcertId, user: UserId) -> Result<Ended, StoreError> {
-        self.end(concert, Arguments::default().id(user.0).text("left").text("")).await
+    async fn leave(&self, concert: ConcertId, user: UserId, number: i64) -> Result<Ended, StoreError> {
+        self.end(concert, Arguments::default().id(user.0).number(number).text("left")).await
     }
 
     async fn end_paid(&self, concert: ConcertId, user: UserId, turn: i64) -> Result<Ended, StoreError> {
-        self.end(concert, Arguments::default().id(user.0).text("paid").number(turn)).await
+        self.end(concert, Arguments::default().id(user.0).number(turn).text("paid")).await
     }
 
     async fn sweep(&self, concert: ConcertId) -> Result<Swept, StoreError> {
@@ -247,6 +247,7 @@ impl LineStore for RedisLines {
             lapsed: f.number(2)?,
             more: f.number(3)? == 1,
             asked: f.list(4)?.groups(0, 2).map(asked).collect::<Result<_, StoreError>>()?,
+            entered: f.number(5)?,
         })
     }
 
@@ -260,6 +261,12 @@ impl LineStore for RedisLines {
             };
         }
         self.count(&self.scripts.keep, concert, arguments).await
+    }
+
+    async fn turns(&self, concert: ConcertId, most: i64) -> Result<Vec<Call>, StoreError> {
+        let answer = self.call(&self.scripts.turns, concert, Arguments::default().number(most)).await?;
+        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)? });
+        Fields::of(&answer)?.groups(0, 2).map(call).collect()
     }
 
     async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
@@ -280,14 +287,10 @@ impl LineStore for RedisLines {
             .number(millis(policy.active_absolute_secs))
             .number(millis(policy.claim_secs))
             .number(millis(policy.return_secs))
-            .number(millis(policy.recovery_hold_secs))
             .number(policy.waiting_limit)
             .text(&tick.message)
             .text(sold)
-            .number(tick.admit)
-            .number(tick.registered)
-            .text(&tick.draw.map(|(before, _)| before.to_string()).unwrap_or_default())
-            .text(&tick.draw.map(|(_, last)| last.to_string()).unwrap_or_default());
+            .number(tick.admit);
         let answer = self.call(&self.scripts.promote, concert, arguments).await?;
         let f = Fields::of(&answer)?;
         match f.number(0)? {
@@ -299,14 +302,8 @@ impl LineStore for RedisLines {
                 active: f.number(5)?,
                 limit: f.number(6)?,
                 now_ms: f.number(7)?,
-                given_out: f.number(8)?,
-                ceiling: f.number(9)?,
-                registered: f.number(10)?,
-                promoted_total: f.number(11)?,
-                holding: f.number(12)? == 1,
+                promoted_total: f.number(8)?,
             })),
-            -5 => Ok(Ticked::NeedsNumbers(f.number(1)?)),
-            -6 => Ok(Ticked::OpensDraw { life: f.number(1)?, block: (f.number(2)?, f.number(3)?) }),
             _ => Ok(Ticked::Lost),
         }
     }
@@ -331,7 +328,7 @@ impl LineStore for RedisLines {
                 }),
             }
         }
-        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)?, id: c.id(2)? });
+        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)? });
         Ok(Some(News {
             life: f.number(1)?,
             now_ms: f.number(2)?,
@@ -340,16 +337,25 @@ impl LineStore for RedisLines {
             newest: (f.number(5)?, f.number(6)?),
             events,
             odd_entries,
-            calls: f.list(8)?.groups(0, 3).map(call).collect::<Result<_, StoreError>>()?,
+            calls: f.list(8)?.groups(0, 2).map(call).collect::<Result<_, StoreError>>()?,
         }))
     }
 
-    async fn open(&self, concert: ConcertId, life: i64, calls: &[Call]) -> Result<i64, StoreError> {
-        let mut arguments = Arguments::default().number(life);
-        for call in calls {
+    async fn written(
+        &self,
+        concert: ConcertId,
+        life: i64,
+        last: Option<(i64, i64)>,
+        calls: &[Call],
+        over: &[Call],
+    ) -> Result<i64, StoreError> {
+        let oldest_to_keep = last.map(|(ms, counter)| format!("{ms}-{}", counter + 1)).unwrap_or_default();
+        let many = i64::try_from(calls.len()).unwrap_or(0);
+        let mut arguments = Arguments::default().number(life).text(&oldest_to_keep).number(many);
+        for call in calls.iter().chain(over) {
             arguments = arguments.id(call.user_id.0).number(call.number);
         }
-        self.count(&self.scripts.open, concert, arguments).await
+        self.count(&self.scripts.written, concert, arguments).await
     }
 
     async fn snapshot(&self, concert: ConcertId, known: i64) -> Result<Option<RawSnapshot>, StoreError> {
@@ -359,171 +365,68 @@ impl LineStore for RedisLines {
         if fields.number(0)? == 1 { snapshot_of(&fields).map(Some) } else { Ok(None) }
     }
 
-    async fn restore(
-        &self,
-        ticket: &QueueTicket,
-        verdict: Option<Verdict>,
-        key: Option<BallotKey>,
-        intent: Intent,
-    ) -> Result<Restored, StoreError> {
-        let arguments = Arguments::default()
-            .id(ticket.user_id.0)
-            .number(ticket.number)
-            .id(ticket.id)
-            .text(match verdict {
-                Some(Verdict::Missed) => "missed",
-                Some(Verdict::Returned | Verdict::Lapsed { .. }) => "returned",
-                Some(Verdict::Over) | None => "",
-            })
-            .key(key)
-            .text(word_of(intent));
-        let answer = self.call(&self.scripts.restore, ticket.concert_id, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        match fields.number(0)? {
-            1 | 2 => Ok(Restored::Here(fields.held(ticket.concert_id, ticket.user_id)?)),
-            3 => Ok(Restored::Moved),
-            5 => Ok(Restored::AskLog),
-            0 => Ok(Restored::Left),
-            _ => Ok(Restored::Lost),
-        }
+    async fn loading(&self, concert: ConcertId) -> Result<Loading, StoreError> {
+        Ok(match self.count(&self.scripts.load, concert, Arguments::default().text("ask")).await? {
+            1 => Loading::Done,
+            2 => Loading::UnderWay,
+            _ => Loading::Wanted,
+        })
     }
 
-    async fn forget(&self, concert: ConcertId, life: i64, last: (i64, i64)) -> Result<(), StoreError> {
-        let oldest_to_keep = format!("{}-{}", last.0, last.1 + 1);
-        let arguments = Arguments::default().number(life).text(&oldest_to_keep);
-        self.count(&self.scripts.forget, concert, arguments).await.map(|_| ())
+    async fn begin_load(&self, concert: ConcertId, life: &NewLife, policy: &QueuePolicy) -> Result<bool, StoreError> {
+        let arguments = Self::step("begin", life.life)
+            .text(&format!("{}-{}", life.newest.0, life.newest.1))
+            .number(millis(policy.interval_secs))
+            .number(millis(policy.active_sliding_secs))
+            .number(millis(policy.claim_secs))
+            .number(millis(policy.return_secs));
+        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
     }
 
-    async fn raise(&self, concert: ConcertId, life: i64, ceiling: i64) -> Result<bool, StoreError> {
-        let arguments = Arguments::default().number(life).number(ceiling);
-        Ok(self.count(&self.scripts.raise, concert, arguments).await? == 1)
-    }
-
-    async fn merge(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        policy_ms: (i64, i64),
-        admissions: &[LiveAdmission],
-        departed: &[i64],
-    ) -> Result<(), StoreError> {
-        let mut arguments = Arguments::default()
-            .number(life)
-            .number(policy_ms.0)
-            .number(policy_ms.1)
-            .number(i64::try_from(admissions.len()).unwrap_or(0));
-        for admission in admissions {
+    async fn load_places(&self, concert: ConcertId, life: i64, places: &[Place]) -> Result<bool, StoreError> {
+        let mut arguments = Self::step("places", life);
+        for place in places {
+            let (what, ms) = match place.at {
+                _ if place.over => ("g", 0),
+                Stand::Ballot => ("p", 0),
+                Stand::Waiting if place.token_id == place.place_id => ("w", 0),
+                Stand::Waiting => ("m", 0),
+                Stand::Back => ("b", 0),
+                Stand::Active { used: false, last_end_ms } => ("u", last_end_ms),
+                Stand::Active { used: true, last_end_ms } => ("a", last_end_ms),
+                Stand::Lapsed { since_ms } => ("l", since_ms),
+            };
             arguments = arguments
-                .id(admission.user_id.0)
-                .number(admission.number)
-                .id(admission.id)
-                .number(admission.last_end_ms)
-                .number(i32::from(admission.arrived))
-                .number(i32::from(admission.again));
+                .id(place.user_id.0)
+                .number(place.number)
+                .id(place.token_id)
+                .text(what)
+                .number(ms)
+                .text(if place.came { "1" } else { "" });
         }
-        for number in departed {
-            arguments = arguments.number(*number);
-        }
-        self.count(&self.scripts.merge, concert, arguments).await.map(|_| ())
+        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
     }
 
-    async fn merge_drawn(
-        &self,
-        concert: ConcertId,
-        life: &NewLife,
-        drawn: &[(i64, UserId, Uuid)],
-    ) -> Result<(), StoreError> {
-        let mut arguments = Arguments::default().number(life.life).number(life.served);
-        for (number, fan, ballot) in drawn {
-            arguments = arguments.id(fan.0).number(*number).id(*ballot);
-        }
-        self.count(&self.scripts.merge_drawn, concert, arguments).await.map(|_| ())
-    }
-
-    async fn merge_held(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        first: bool,
-        held: &[HoldLeft],
-    ) -> Result<(), StoreError> {
-        let mut arguments = Arguments::default().number(life).number(i32::from(first));
-        for hold in held {
+    async fn load_holds(&self, concert: ConcertId, life: i64, holds: &[HoldLeft]) -> Result<bool, StoreError> {
+        let mut arguments = Self::step("holds", life);
+        for hold in holds {
             arguments = arguments.id(hold.user_id.0).number(hold.left_ms);
         }
-        self.count(&self.scripts.merge_held, concert, arguments).await.map(|_| ())
+        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
     }
 
-    async fn registered(&self, concert: ConcertId) -> Result<i64, StoreError> {
-        let [.., pre, _] = self.keys(concert);
-        let mut command = redis::cmd("ZCARD");
-        command.arg(pre);
-        self.redis.run(&command).await
-    }
-
-    async fn active_fans(&self, concert: ConcertId) -> Result<Vec<UserId>, StoreError> {
-        let [_, _, _, _, _, _, act, ..] = self.keys(concert);
-        let mut command = redis::cmd("ZRANGE");
-        command.arg(act).arg(0).arg(-1);
-        let fans: Vec<Vec<u8>> = self.redis.run(&command).await?;
-        fans.iter().map(|fan| Uuid::from_slice(fan).map(UserId).map_err(|_| odd("a fan that is none"))).collect()
-    }
-
-    async fn prune(&self, concert: ConcertId, life: i64, fans: &[UserId]) -> Result<(), StoreError> {
-        self.count(&self.scripts.prune, concert, Arguments::default().number(life).fans(fans)).await.map(|_| ())
-    }
-
-    async fn begin(&self, concert: ConcertId, life: &NewLife, hold_secs: i32) -> Result<bool, StoreError> {
-        let (drawn, draw_to) = life.draw.map(|(drawn, to)| (drawn.to_string(), to.to_string())).unwrap_or_default();
-        let jumps = life.jumps.iter().fold(String::new(), |text, (from, to)| text + &format!("{from}-{to},"));
-        let arguments = Arguments::default()
-            .number(life.life)
-            .number(life.given_out)
-            .text(&jumps)
-            .number(life.ceiling)
-            .number(life.served)
-            .number(millis(hold_secs))
-            .text(&drawn)
-            .text(&draw_to)
-            .text(&format!("{}-{}", life.newest.0, life.newest.1))
-            .number(life.draw_turn)
-            .key(life.draw_key);
-        Ok(self.count(&self.scripts.begin, concert, arguments).await? == 1)
-    }
-
-    async fn draw_next(&self, concert: ConcertId, most: usize, owner: Uuid) -> Result<Drawing, StoreError> {
-        let arguments = Arguments::default().number(i64::try_from(most).unwrap_or(i64::MAX)).id(owner);
-        let answer = self.call(&self.scripts.draw_next, concert, arguments).await?;
-        let f = Fields::of(&answer)?;
-        match f.number(0)? {
-            1 => Ok(Drawing::Next {
-                life: f.number(1)?,
-                after: f.number(2)?,
-                turn: f.number(3)?,
-                ballots: f
-                    .groups(4, 2)
-                    .map(|pair| Ok((UserId(pair.id(0)?), pair.id(1)?)))
-                    .collect::<Result<_, StoreError>>()?,
-            }),
-            0 => Ok(Drawing::Nothing),
-            -5 => Ok(Drawing::NeedsNumbers(f.number(1)?)),
-            _ => Ok(Drawing::Lost),
-        }
-    }
-
-    async fn draw_place(
-        &self,
-        concert: ConcertId,
-        life: i64,
-        after: i64,
-        turn: i64,
-        ballots: &[(UserId, Uuid)],
-        last: BallotKey,
-    ) -> Result<i64, StoreError> {
-        let mut arguments = Arguments::default().number(life).number(after).number(turn).key(Some(last));
-        for (fan, ballot) in ballots {
-            arguments = arguments.id(fan.0).id(*ballot);
-        }
-        self.count(&self.scripts.draw_place, concert, arguments).await
+    async fn end_load(&self, concert: ConcertId, life: &NewLife, entered: i64) -> Result<bool, StoreError> {
+        let totals = &life.totals;
+        let arguments = Self::step("end", life.life)
+            .number(entered)
+            .number(life.passed)
+            .number(life.last_call_ms)
+            .number(totals.promoted)
+            .number(totals.expired)
+            .number(totals.lapsed)
+            .number(totals.returned)
+            .number(totals.left)
+            .number(totals.forfeited);
+        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
     }
 }

@@ -9,7 +9,6 @@ use onsale_application::{
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::BallotKey,
 };
 use uuid::Uuid;
 
@@ -37,15 +36,6 @@ impl Arguments {
 
     pub(super) fn number(self, number: impl Into<i64>) -> Self {
         self.text(&number.into().to_string())
-    }
-
-    pub(super) fn key(self, key: Option<BallotKey>) -> Self {
-        self.text(&key.map(|key| key.0.to_string()).unwrap_or_default())
-    }
-
-    pub(super) fn fans(mut self, fans: &[UserId]) -> Self {
-        self.0.extend(fans.iter().map(|fan| fan.0.as_bytes().to_vec()));
-        self
     }
 }
 
@@ -112,21 +102,24 @@ impl<'a> Fields<'a> {
         self.0.get(start..).unwrap_or_default().chunks_exact(size).map(Fields)
     }
 
-    /// number, id, life, kind, value from index 1 on.
+    /// number, id, kind, value from index 1 on.
     pub(super) fn held(&self, concert_id: ConcertId, user_id: UserId) -> Result<Held, StoreError> {
-        let ticket =
-            QueueTicket { concert_id, user_id, number: self.number(1)?, id: self.id(2)?, life: self.number(3)? };
-        let at = match self.text(4)? {
-            "a" => Whereabouts::Active { expires_at: instant(self.number(5)?)? },
-            "w" => Whereabouts::Waiting,
-            "c" => Whereabouts::Called,
-            "b" => Whereabouts::Back { ahead: self.number(5)? },
-            "p" => Whereabouts::PreQueue,
-            "l" => Whereabouts::Lapsed { until: instant(self.number(5)?)? },
-            _ => return Err(odd("an unknown place")),
-        };
-        Ok(Held { ticket, at })
+        let ticket = QueueTicket { concert_id, user_id, number: self.number(1)?, id: self.id(2)? };
+        Ok(Held { ticket, at: whereabouts(self, 3)? })
     }
+}
+
+/// Kind and value from `index` on, as whereabouts in prelude.lua answers them.
+pub(super) fn whereabouts(fields: &Fields<'_>, index: usize) -> Result<Whereabouts, StoreError> {
+    Ok(match fields.text(index)? {
+        "a" => Whereabouts::Active { expires_at: instant(fields.number(index + 1)?)? },
+        "w" => Whereabouts::Waiting,
+        "c" => Whereabouts::Called,
+        "b" => Whereabouts::Back { ahead: fields.number(index + 1)? },
+        "p" => Whereabouts::PreQueue,
+        "l" => Whereabouts::Lapsed { until: instant(fields.number(index + 1)?)? },
+        _ => return Err(odd("an unknown place")),
+    })
 }
 
 pub(super) fn instant(millis: i64) -> Result<DateTime<Utc>, StoreError> {

@@ -16,10 +16,10 @@ use deadpool_redis::{
     Manager, Pool, Runtime,
     cluster::{self, ClusterConnection},
     redis::{
-        self, AsyncConnectionConfig, Cmd, FromRedisValue, RedisError,
+        self, AsyncConnectionConfig, Cmd, FromRedisValue, IntoConnectionInfo, RedisError,
         aio::{ConnectionLike, MultiplexedConnection},
     },
-    sentinel::{self, SentinelServerType},
+    sentinel::{self, SentinelNodeConnectionInfo, SentinelServerType, TlsMode},
 };
 use onsale_application::error::StoreError;
 use tokio::sync::Mutex;
@@ -44,8 +44,14 @@ pub enum RedisMode {
     Single,
     /// A Redis Cluster. Each line lives on one of its masters.
     Cluster,
-    /// A master and its replicas, watched by sentinels that know it by this name.
-    Sentinel(String),
+    /// A master and its replicas, watched by sentinels.
+    Sentinel {
+        /// What the sentinels call the master.
+        master: String,
+        /// How the master is spoken to: user, password and database number of this URL (and TLS, in a build that has it); its
+        /// address is the sentinels' to tell.
+        node: Option<String>,
+    },
 }
 
 /// A Lua script and the hash that Redis knows it by.
@@ -91,12 +97,20 @@ impl Source {
                 Self::Single(pool!(Pool, Manager::new_with_config(url, connection)))
             }
             RedisMode::Cluster => Self::Cluster(pool!(cluster::Pool, cluster::Manager::new(urls, false))),
-            RedisMode::Sentinel(master) => {
-                let manager = sentinel::Manager::new(urls, master.clone(), None, SentinelServerType::Master);
+            RedisMode::Sentinel { master, node } => {
+                let node = node.as_deref().map(node_info).transpose()?;
+                let manager = sentinel::Manager::new(urls, master.clone(), node, SentinelServerType::Master);
                 Self::Sentinel(pool!(sentinel::Pool, manager))
             }
         })
     }
+}
+
+/// What a URL says of how the nodes behind sentinels are spoken to.
+fn node_info(url: &str) -> Result<SentinelNodeConnectionInfo, StoreError> {
+    let info = url.into_connection_info().map_err(|error| StoreError::Broken(error.into()))?;
+    let tls_mode = url.starts_with("rediss://").then_some(TlsMode::Secure);
+    Ok(SentinelNodeConnectionInfo { tls_mode, redis_connection_info: Some(info.redis_settings().clone().into()) })
 }
 
 /// An open connection, shared by cloning.

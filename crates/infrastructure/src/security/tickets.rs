@@ -3,10 +3,13 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use onsale_application::{
-    line::{QueueTicket, taken_at_ms},
+    line::Place,
     tickets::{Ticket, TicketSigner},
 };
-use onsale_domain::queue::{hex, place_hash};
+use onsale_domain::{
+    ids::ConcertId,
+    queue::{hex, place_hash},
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -86,14 +89,14 @@ impl Ed25519TicketSigner {
 
     /// The receipt of a place: its concert, its number, and the hash of its id, which the published log shows when the
     /// place is admitted. Who sees a receipt cannot use the place.
-    pub fn receipt(&self, ticket: &QueueTicket) -> String {
-        let kind = if ticket.number == 0 { SignedKind::Ballot } else { SignedKind::Receipt };
+    pub fn receipt(&self, concert: ConcertId, place: &Place) -> String {
+        let kind = if place.number == 0 { SignedKind::Ballot } else { SignedKind::Receipt };
         let claims = json!({
-            "concert": ticket.concert_id.0,
-            "number": ticket.number,
-            "place": hex(place_hash(ticket.id)),
-            "ballot": (ticket.number == 0).then_some(ticket.id),
-            "iat": taken_at_ms(ticket.id) / 1_000,
+            "concert": concert.0,
+            "number": place.number,
+            "place": hex(place_hash(place.place_id)),
+            "ballot": (place.number == 0).then_some(place.place_id),
+            "iat": place.joined_ms / 1_000,
         });
         self.sign(kind, claims)
     }

@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use onsale_application::{
     accounts::{Identity, Tokens},
-    line::{QueueTicket, QueueTokens, Receipts},
+    line::{Place, QueueTicket, QueueTokens, Receipts},
 };
 use onsale_domain::{
     account::Role,
@@ -108,16 +108,16 @@ impl Tokens for SignedTokens {
 
 /// Queue tokens: a fixed layout under HMAC-SHA-256, base64url.
 ///
-/// Bytes: 0 version (1); 1 key id; 2..18 concert; 18..34 fan; 34..42 number; 42..50 life; 50..66 id; 66..98 MAC over
+/// Bytes: 0 version (2); 1 key id; 2..18 concert; 18..34 fan; 34..42 number; 42..58 id; 58..90 MAC over
 /// all before.
 pub struct SignedQueueTokens {
     mac: Hmac<Sha256>,
     receipts: Ed25519TicketSigner,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KEY_ID: u8 = 1;
-const BODY: usize = 66;
+const BODY: usize = 58;
 const WHOLE: usize = BODY + 32;
 
 impl SignedQueueTokens {
@@ -135,7 +135,6 @@ fn body_of(ticket: &QueueTicket) -> Vec<u8> {
     body.extend(ticket.concert_id.0.as_bytes());
     body.extend(ticket.user_id.0.as_bytes());
     body.extend(ticket.number.to_be_bytes());
-    body.extend(ticket.life.to_be_bytes());
     body.extend(ticket.id.as_bytes());
     body
 }
@@ -170,7 +169,6 @@ impl QueueTokens for SignedQueueTokens {
             concert_id: ConcertId(Uuid::from_bytes(take(&mut body)?)),
             user_id: UserId(Uuid::from_bytes(take(&mut body)?)),
             number: i64::from_be_bytes(take(&mut body)?),
-            life: i64::from_be_bytes(take(&mut body)?),
             id: Uuid::from_bytes(take(&mut body)?),
         })
     }
@@ -181,8 +179,8 @@ impl QueueTokens for SignedQueueTokens {
 }
 
 impl Receipts for SignedQueueTokens {
-    fn receipt(&self, ticket: &QueueTicket) -> String {
-        self.receipts.receipt(ticket)
+    fn receipt(&self, concert: ConcertId, place: &Place) -> String {
+        self.receipts.receipt(concert, place)
     }
 }
 
@@ -195,7 +193,6 @@ mod tests {
             concert_id: ConcertId(Uuid::from_u128(1)),
             user_id: UserId(Uuid::from_u128(2)),
             number: 41_200,
-            life: 7,
             id: Uuid::from_u128(3),
         }
     }

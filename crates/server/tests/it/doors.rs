@@ -441,10 +441,10 @@ async fn a_published_log_is_read_by_ranges() {
         let text = String::from_utf8(answer.bytes).unwrap();
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_i64().unwrap()).collect()
     };
-    assert_eq!(indexes("").await, (1..=24).collect::<Vec<_>>());
+    assert_eq!(indexes("").await, (1..=36).collect::<Vec<_>>());
     assert_eq!(indexes("?after=5&limit=3").await, [6, 7, 8]);
-    assert_eq!(indexes("?after=23").await, [24]);
-    assert_eq!(indexes("?after=24").await, [0; 0]);
+    assert_eq!(indexes("?after=35").await, [36]);
+    assert_eq!(indexes("?after=36").await, [0; 0]);
     assert_eq!(indexes("?after=9000000000000000000").await, [0; 0]);
     for wrong in ["?limit=0", "?limit=100001", "?limit=-1"] {
         app.nobody().get(&format!("{log}{wrong}")).await.expect_problem(422, "validation_failed");

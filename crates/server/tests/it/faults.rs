@@ -169,9 +169,10 @@ enum Fault {
     KillServer,
     StopServer,
     TerminatePostgres,
+    KillPostgres,
 }
 
-const ALL: [Fault; 8] = [
+const ALL: [Fault; 9] = [
     Fault::KillRedis,
     Fault::EmptyRedis,
     Fault::FlushAll,
@@ -180,6 +181,7 @@ const ALL: [Fault; 8] = [
     Fault::KillServer,
     Fault::StopServer,
     Fault::TerminatePostgres,
+    Fault::KillPostgres,
 ];
 
 struct Arena {
@@ -208,8 +210,7 @@ impl Arena {
         }
         let app = world.app().await;
         let policy = json!({ "interval_secs": 1, "batch": 3, "active_limit": LIMIT, "idle_admission": true,
-            "active_sliding_secs": 300, "active_absolute_secs": 900, "claim_secs": 60, "waiting_limit": 1000,
-            "recovery_hold_secs": 4 });
+            "active_sliding_secs": 300, "active_absolute_secs": 900, "claim_secs": 60, "waiting_limit": 1000 });
         let sale = app.sale_with(4, 100, policy).await;
         let servers: Vec<Server> = (0..3).map(|_| Server::start(&world)).collect();
         let crowd = Arc::new(Crowd {
@@ -260,6 +261,10 @@ impl Arena {
                 tokio::time::sleep(Duration::from_millis(2_500)).await;
                 signal("-CONT");
             }
+            Fault::KillPostgres => {
+                self.stack.kill_postgres().await;
+                self.stack.start_postgres().await.unwrap();
+            }
             Fault::TerminatePostgres => {
                 let mut sql = self.world.sql().await;
                 sql.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
@@ -301,7 +306,7 @@ async fn faults_at_random_lose_nobody_double_nobody_and_never_exceed_the_limit()
         let pause = chance.random_range(300..1_500);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         // Each kind at least once, then as it comes.
-        let fault = ALL[if round < 8 { round as usize } else { chance.random_range(0..ALL.len()) }];
+        let fault = ALL[if round < 9 { round as usize } else { chance.random_range(0..ALL.len()) }];
         arena.inject(fault, &mut chance).await;
         *injected.entry(format!("{fault:?}")).or_insert(0) += 1;
     }
@@ -354,12 +359,12 @@ async fn negative_controls_a_forgetful_database_is_found_out() {
     while waiting() < 30 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Numbers and admissions forgotten, and Redis empty, while no server is there to record them again.
+    // Places forgotten, and Redis empty, while no server is there to record them again.
     fans.abort_all();
     arena.servers.clear();
     let mut sql = arena.world.sql().await;
-    sql.run("UPDATE lines SET ceiling = 0, seen = 0, jumps = '{}'").await.unwrap();
-    sql.run("DELETE FROM line_admissions").await.unwrap();
+    sql.run("UPDATE lines SET seq = 0, passed = 0").await.unwrap();
+    sql.run("DELETE FROM line_places").await.unwrap();
     arena.redis(&["FLUSHALL"]).await;
     arena.servers = (0..3).map(|_| Server::start(&arena.world)).collect();
     *arena.crowd.bases.write().await = arena.servers.iter().map(|server| server.base.clone()).collect();

@@ -3,7 +3,7 @@
 use deadpool_redis::redis;
 use onsale_application::{
     catalogue::Concert,
-    line::{Ended, Found, Held, Intent, Joined, LineStats, LineStore, Tended},
+    line::{Found, Held, Intent, Joined, LineError, LineStats, LineStore, Tended},
 };
 use onsale_domain::ids::{ConcertId, UserId};
 use onsale_test_support::{App, Sale, World};
@@ -88,7 +88,7 @@ impl<'a> Lane<'a> {
     }
 
     pub(crate) async fn join(&self, user: UserId) -> (bool, Held) {
-        let joined = self.app.instance.lines.join(self.concert.id, user, Uuid::now_v7(), None).await.unwrap();
+        let joined = self.app.instance.keeper.join(self.concert.id, user).await.unwrap();
         let Joined::Placed(new, held) = joined else { panic!("{joined:?}") };
         (new, held)
     }
@@ -100,9 +100,11 @@ impl<'a> Lane<'a> {
     }
 
     pub(crate) async fn leave(&self, user: UserId) -> bool {
-        let ended = self.app.instance.lines.leave(self.concert.id, user).await.unwrap();
-        assert_ne!(ended, Ended::Lost);
-        ended != Ended::Nothing
+        match self.app.instance.api.facades.line.leave(self.concert.id, user, None).await {
+            Ok(()) => true,
+            Err(LineError::NotInLine) => false,
+            Err(error) => panic!("{error:?}"),
+        }
     }
 
     /// Time passes: the next promotion is due.

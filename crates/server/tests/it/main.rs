@@ -22,6 +22,7 @@ mod cluster;
 mod crash;
 mod database_guards;
 mod dev;
+mod disk;
 mod documents;
 mod doors;
 mod draw;

@@ -135,6 +135,8 @@ struct Model {
     idle: bool,
     paused: bool,
     owed: usize,
+    /// Whether anybody has ever been called.
+    called: bool,
 }
 
 impl Model {
@@ -222,6 +224,7 @@ impl Model {
     }
 
     fn activate(&mut self, fan: usize) {
+        self.called = true;
         if let Some(place) = self.places.get_mut(&fan) {
             place.at = At::Active { used: false, aged: false };
             self.slots.remove(&fan);
@@ -239,6 +242,7 @@ impl Model {
         };
         self.highest = number;
         if at != At::Waiting {
+            self.called = true;
             self.slots.remove(&fan);
         }
         self.places.insert(fan, Place { number, at, came: false });
@@ -286,7 +290,6 @@ impl<'a> History<'a> {
             batch: 2,
             active_limit: 3,
             idle_admission: idle,
-            recovery_hold_secs: 3600,
             ..QueuePolicy::default()
         };
         let catalogue = &instance.api.facades.catalogue;
@@ -308,6 +311,7 @@ impl<'a> History<'a> {
             idle,
             paused: false,
             owed: 0,
+            called: false,
         };
         let mut history =
             Self { instance, redis, concert, show, fans, tokens: vec![None; FANS], model, copy: vec![], operator, sql };
@@ -544,7 +548,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// The line's store is lost, and every fan who has a place shows the token. Everybody must be where they were.
+    /// The line's store is lost. Everybody must be where they were.
     async fn lose(&mut self, loss: Loss) -> Step_ {
         // What the model says must be in the database by now; half a second passes.
         self.model.tick(false, 0);
@@ -563,26 +567,12 @@ impl<'a> History<'a> {
                 }
             }
         }
-        // The order in which they show up does not matter; here the last comes first.
-        for fan in (0..FANS).rev() {
-            let Some(token) = self.tokens[fan].clone() else { continue };
-            let line = Arc::clone(&self.instance.api.facades.line);
-            match self.model.arrive(fan) {
-                // Who has a place shows up with the token, and has it.
-                Some(expected) => match line.join(self.concert.id, self.fans[fan], Some(&token)).await {
-                    Ok((false, view)) => self.tokens[fan] = view.token,
-                    found => return Err(fail(format!("after {loss:?} fan {fan}, {expected:?}, is {found:?}"))),
-                },
-                None => match self.look(fan).await {
-                    Err(LineError::NotInLine) => {}
-                    found => return Err(fail(format!("after {loss:?} fan {fan} is {found:?}"))),
-                },
-            }
-        }
+        // Nobody shows a token, or does anything.
         self.instance.keeper.revive(&self.concert).await.unwrap();
-        self.hset("st", "hold_until", "0").await;
-        // What was owed for lapsed turns is forgotten with the store.
+        // What was owed for lapsed turns is forgotten with the store; the beat goes on from the last call.
         self.model.owed = 0;
+        self.model.tick(!self.model.called, 0);
+        self.instance.keeper.settle(&self.concert).await.unwrap();
         self.model.tick(false, 0);
         self.tick(false, 0).await;
         self.take_copy().await;

@@ -54,9 +54,19 @@ async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
 
     stack.kill_redis().await;
     let joins = format!("concerts/{}/queue/tokens", sale.concert);
-    unavailable(app.fans(1, 0).await.remove(0).post_empty(&joins).await);
+    // Joins go on: the place is on disk, and joining again finds it.
+    let mut new = app.fans(1, 0).await.remove(0);
+    let place = app.join(&mut new, &sale).await;
+    assert_eq!((place["number"].as_i64(), place["state"].as_str()), (Some(3), Some("waiting")));
+    assert_eq!((place["position"].as_i64(), place["recovering"].as_bool()), (Some(2), Some(true)));
+    let again = new.post_empty(&joins).await.expect(200).json;
+    assert_eq!(again["number"], 3);
+    // Polls are answered from what is known.
+    let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+    assert_eq!(waiting.get(&me).await.expect(200).json["position"], 1);
+    assert_eq!(new.get(&me).await.expect(200).json["position"], 2);
     unavailable(waiting.get(&format!("shows/{}/seats", sale.show)).await);
-    // Who is in the admission log goes on buying.
+    // Whose turn is on disk goes on buying.
     fan.get(&format!("shows/{}/seats", sale.show)).await.expect(200);
     // Who holds seats fills the wallet, pays and releases, whatever became of the line's store.
     app.charge(&fan, 100).await;

@@ -3,7 +3,7 @@
 --
 -- ARGV 1 most events  2 'any' also of an earlier life or server, before a new life begins
 -- Returns {status, life, now, slots in use, limit, ms and counter of the newest event ever} and then two lists:
---   events as ms, counter, kind, numbers separated by commas; calls as fan, number, id. Status 1; or {-3} no life,
+--   events as ms, counter, kind, numbers separated by commas; calls as fan, number. Status 1; or {-3} no life,
 --   {-4} another server. Calls are only given when there are no more events than were asked for.
 local s = redis.call('HMGET', st, 'run', 'life')
 if ARGV[2] ~= 'any' then
@@ -27,14 +27,7 @@ if redis.call('EXISTS', log) == 1 then
   end
 end
 if #entries < most then
-  local fans = redis.call('ZRANGE', call, 0, 499)
-  local places = #fans > 0 and redis.call('HMGET', tok, unpack(fans)) or {}
-  for i = 1, #fans do
-    local number, id = number_and_id(places[i] or ('0:' .. string.rep('\0', 16)))
-    calls[#calls + 1] = fans[i]
-    calls[#calls + 1] = number
-    calls[#calls + 1] = id
-  end
+  calls = redis.call('ZRANGE', call, 0, 499, 'WITHSCORES')
 end
 return {1, s[2] or '0', text(now), slots_in_use(),
   redis.call('HGET', cfg, 'limit') or '0', newest_ms, newest_counter, events, calls}

@@ -2,7 +2,7 @@
 -- line lives on one node of a cluster. A fan is 16 raw bytes, and so is the id of a place.
 local cfg,    -- hash: the settings, as applied
   st,         -- hash: life, server, counters, and what is under way
-  tok,        -- hash: fan -> number ':' id of the fan's place; number 0 in the pre-queue
+  tok,        -- hash: fan -> number ':' id of the newest token of the fan's place; number 0 in the pre-queue
   wait,       -- zset: fan by number; stands in line
   back,       -- zset: fan by number; had been called, lapsed, and came back: goes first
   call,       -- zset: fan by number; called, and being written to the admission log; counts against the limit
@@ -11,11 +11,9 @@ local cfg,    -- hash: the settings, as applied
   kept,       -- zset: fan by the end in ms of the hold that keeps the slot after the turn; below 0 until the database has
               -- been asked whether there is one
   lapsed,     -- zset: fan by the end in ms of the time to come back
-  gone,       -- list: what happened to numbers that still wait, for snapshots: 'n' left, 'a-b' never given out,
-              -- 'mn' moved to another token
-  left,       -- bitmap: numbers whose fans left; they are not restored
+  gone,       -- list: what happened to numbers that still wait, for snapshots: 'n' left, 'mn' moved to another token
+  ahead,      -- hash: first -> last of ranges of numbers that are here although an earlier one is missing
   came,       -- set: numbers that came back after a lapsed turn; they do so once
-  pre,        -- zset: fan by the key of the ballot; in the pre-queue
   log         -- stream: what happened, until it is written to the database
   = unpack(KEYS)
 local clock = redis.call('TIME')
@@ -26,7 +24,7 @@ local function text(number) return string.format('%.0f', number) end
 local function num(value) return tonumber(value or '0') end
 
 -- A life of the line belongs to one run of one Redis process. After a restart or a failover the newest writes may be
--- missing, so nothing is given out until the line has begun a new life.
+-- missing, so nothing is said or done until the line has been loaded from the database: a new life.
 local function same_server(run)
   return run and string.find(redis.call('INFO', 'server'), 'run_id:' .. run, 1, true) ~= nil
 end
@@ -79,6 +77,17 @@ local function bury(fan, number)
   redis.call('HDEL', tok, fan)
 end
 
+-- Takes a place away wherever it is, without a word in the log: the caller or the database has it. Answers whether there was
+-- a turn.
+local function forsake(fan, number)
+  redis.call('HDEL', tok, fan)
+  if redis.call('ZREM', wait, fan) == 1 then redis.call('RPUSH', gone, number) end
+  redis.call('ZREM', back, fan)
+  redis.call('ZREM', call, fan)
+  redis.call('ZREM', lapsed, fan)
+  return end_turn(fan)
+end
+
 -- Where a fan is: 'a' active (with the end), 'w' waiting, 'c' called, 'b' back at the head (with the rank), 'l' lapsed
 -- (with the end of the time to come back), 'p' in the pre-queue, or nothing.
 local function whereabouts(fan, number)
@@ -99,7 +108,7 @@ local function whereabouts(fan, number)
   if rank then return 'b', text(rank) end
   local to = redis.call('ZSCORE', lapsed, fan)
   if to and num(to) > now then return 'l', to end
-  if number == '0' and redis.call('ZSCORE', pre, fan) then return 'p', '0' end
+  if number == '0' then return 'p', '0' end
   return nil
 end
 

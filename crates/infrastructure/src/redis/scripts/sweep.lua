@@ -4,7 +4,8 @@
 -- A turn that ends may leave a hold behind, which keeps its slot. Only the database knows, so the caller asks it about the
 -- fans that this answers, and tells keep.lua.
 --
--- Returns {1, expired, lapsed, 1 when another call is needed, list of fan and mark}, {-3} no life, {-4} another server.
+-- Returns {1, expired, lapsed, 1 when another call is needed, list of fan and mark, last number entered without a gap}, {-3} no
+--   life, {-4} another server.
 local MOST = 500
 local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
 if not life then return {-3} end
@@ -68,4 +69,4 @@ local free = redis.call('ZRANGEBYSCORE', kept, '0', text(now), 'LIMIT', 0, MOST)
 if #free > 0 then redis.call('ZREM', kept, unpack(free)) end
 local ask = redis.call('ZRANGEBYSCORE', kept, '-inf', '(0', 'WITHSCORES', 'LIMIT', 0, MOST)
 local more = math.max(#over, #late, #free, #ask / 2) == MOST
-return {1, #expired, #lapses, more and 1 or 0, ask}
+return {1, #expired, #lapses, more and 1 or 0, ask, redis.call('HGET', st, 'entered') or '0'}

@@ -1,0 +1,26 @@
+-- Ends a fan's live place because the fan leaves, with its entry of the published log.
+-- $1 concert id  $2 fan  $3 number of the place, or null for whichever it is
+-- One row with the number, or none.
+WITH line AS MATERIALIZED (
+    SELECT passed, log_index, log_hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+    FROM lines WHERE concert_id = $1 FOR UPDATE
+), place AS (
+    UPDATE line_places p SET ended_ms = line.now_ms,
+        outcome = CASE WHEN p.state = 'waiting' THEN 'departed' ELSE 'left' END
+    FROM line
+    WHERE p.user_id = $2 AND uuid_send(p.concert_id) = uuid_send($1) AND p.ended_ms IS NULL
+        AND p.number = coalesce($3, p.number)
+    RETURNING p.number, p.outcome, (p.outcome = 'departed' AND p.number > line.passed)::int AS departed
+), sealed AS MATERIALIZED (
+    -- As LogEntry::seal of the domain does it.
+    SELECT line.log_index + 1 AS index, place.*, line.now_ms, sha256(line.log_hash || convert_to(
+        (line.log_index + 1) || '|' || place.outcome || '|' || place.number || '||' || line.now_ms, 'UTF8')) AS hash
+    FROM line, place
+), logged AS (
+    INSERT INTO line_log (concert_id, index, kind, number, at_ms, hash)
+    SELECT $1, index, outcome, number, now_ms, hash FROM sealed
+), raised AS (
+    UPDATE lines l SET log_index = sealed.index, log_hash = sealed.hash, departed = l.departed + sealed.departed
+    FROM sealed WHERE l.concert_id = $1
+)
+SELECT number FROM place

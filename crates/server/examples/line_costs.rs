@@ -1,7 +1,7 @@
 //! What a line costs: polls and joins with 10,000 and with 1,000,000 waiting, promotions, bytes of Redis per fan, the
-//! opening draw, open event streams, and the price of durable joins. Prints figures of one run; times nothing as a test.
+//! opening draw, loading, open event streams. Prints figures of one run; times nothing as a test.
 //!
-//!   target/release/onsale stack exec -- target/release/examples/line_costs [crowd [streams | durability | costs | draw]]
+//!   target/release/onsale stack exec -- target/release/examples/line_costs [crowd [streams | costs | load | draw]]
 //!
 //! Needs the release binaries `onsale` and `bare_route` beside it, and wrk.
 #![allow(missing_docs, clippy::pedantic, clippy::restriction, clippy::disallowed_methods, reason = "a measurement")]
@@ -392,72 +392,6 @@ async fn streams(bench: &mut Bench, count: usize) {
     drop(server);
 }
 
-async fn durability(bench: &mut Bench) {
-    let set = async |redis: &mut redis::aio::MultiplexedConnection, name: &str, value: &str| {
-        let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(redis).await.unwrap();
-    };
-    let concert = bench.concert(SaleState::OnSale).await;
-    let mut rates: Vec<Vec<f64>> = vec![vec![], vec![], vec![]];
-    for _ in 0..3 {
-        for (index, (appendonly, fsync)) in
-            [("no", "everysec"), ("yes", "everysec"), ("yes", "always")].iter().enumerate()
-        {
-            set(&mut bench.redis, "appendonly", appendonly).await;
-            set(&mut bench.redis, "appendfsync", fsync).await;
-            // The first rewrite of the file is not what is measured.
-            loop {
-                let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut bench.redis).await.unwrap();
-                if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            rates[index].push(8_000.0 / bench.join(&concert, users(8_000)).await.1);
-        }
-    }
-    set(&mut bench.redis, "appendonly", "no").await;
-    let [none, everysec, always] = [0, 1, 2].map(|index| median(rates[index].clone()));
-    println!(
-        "joins/s: no file {none:.0}, appendfsync everysec {everysec:.0}, always {always:.0} (ratio {:.2})",
-        always / everysec
-    );
-    // WAIT holds up its connection, so it is measured on connections of their own: a small write, and one confirmed by
-    // a replica on the same machine.
-    let folder = tempfile::tempdir().unwrap();
-    let set = onsale_local_stack::RedisSentinel::start(folder.path()).await.unwrap();
-    let mut results = vec![];
-    for wait in [false, true] {
-        let done = Arc::new(AtomicU64::new(0));
-        let started = Instant::now();
-        let mut tasks = tokio::task::JoinSet::new();
-        for task in 0..64 {
-            let (url, done) = (set.master_url(), Arc::clone(&done));
-            tasks.spawn(async move {
-                let client = redis::Client::open(url).unwrap();
-                let mut redis = client.get_multiplexed_async_connection().await.unwrap();
-                while started.elapsed() < Duration::from_secs(3) {
-                    let mut write = redis::pipe();
-                    write.cmd("ZADD").arg("w").arg(1).arg(task);
-                    if wait {
-                        write.cmd("WAIT").arg(1).arg(1_000);
-                    }
-                    let _: Vec<i64> = write.query_async(&mut redis).await.unwrap();
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        tasks.join_all().await;
-        results.push(done.load(Ordering::Relaxed) as f64 / 3.0);
-    }
-    println!(
-        "64 connections, a small write {:.0}/s, with WAIT 1 {:.0}/s (ratio {:.2})",
-        results[0],
-        results[1],
-        results[1] / results[0]
-    );
-    set.stop().await;
-}
-
 #[tokio::main]
 async fn main() {
     let crowd = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of fans"));
@@ -466,9 +400,6 @@ async fn main() {
     let mut bench = Bench::new().await;
     if wanted("streams") {
         streams(&mut bench, SMALL).await;
-    }
-    if wanted("durability") {
-        durability(&mut bench).await;
     }
     if wanted("costs") {
         polls_joins_promotions(&mut bench, crowd).await;

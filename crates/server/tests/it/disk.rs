@@ -235,6 +235,10 @@ async fn negative_controls_a_promotion_that_ignores_gaps_and_a_loader_that_forge
             redis::cmd(command).arg(key).arg(forgotten.0.as_bytes()).query_async(&mut lane.redis).await.unwrap();
     }
     assert_eq!(missing(&app, concert).await, [5]);
+    // Its fan is not shut out for it: joining again brings the place back.
+    let (new, view) = app.instance.api.facades.line.join(concert, forgotten, None).await.unwrap();
+    assert_eq!((new, view.number), (false, 5));
+    assert_eq!(missing(&app, concert).await, [0; 0]);
     app.stop().await;
     world.close().await;
 }

@@ -50,6 +50,7 @@ ALTER TABLE lines
     DROP COLUMN draw_key,
     DROP COLUMN draw_place,
     RESET (fillfactor);
+DROP FUNCTION line_log_seal;
 DROP TABLE line_ballots;
 CREATE TABLE line_ballots (
     concert_id uuid   NOT NULL,

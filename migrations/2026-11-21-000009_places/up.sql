@@ -31,8 +31,6 @@ CREATE TABLE line_places (
 -- line for one fan.
 CREATE UNIQUE INDEX line_places_one_live ON line_places
     (user_id, uuid_send(concert_id), (CASE WHEN ended_ms IS NULL THEN 0 ELSE number END));
--- Who left, and what may be moved away after the sale.
-CREATE INDEX line_places_over ON line_places (concert_id, number) WHERE ended_ms IS NOT NULL;
 
 -- What the version before knew: who was called, and the numbers of past draws. Fans who waited were in Redis only, so
 -- upgrade between two sales.
@@ -113,6 +111,13 @@ ALTER TABLE line_log
     ADD CONSTRAINT line_log_check CHECK ((kind IN ('joined', 'admitted')) = (place_hash IS NOT NULL));
 -- Who left is asked of the places.
 DROP INDEX line_log_left;
+-- The hash that seals an entry onto the log, as LogEntry::seal of the domain computes it, for statements that write an entry
+-- themselves.
+CREATE FUNCTION line_log_seal(before bytea, index bigint, kind text, number bigint, place bytea, at_ms bigint) RETURNS bytea
+    LANGUAGE sql STABLE AS $$
+    SELECT sha256(before || convert_to(
+        index || '|' || kind || '|' || number || '|' || coalesce(encode(place, 'hex'), '') || '|' || at_ms, 'UTF8'))
+$$;
 
 -- Nobody waits any more for fans to show their tokens after a loss.
 ALTER TABLE concerts DROP COLUMN recovery_hold_secs;

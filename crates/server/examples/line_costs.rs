@@ -186,10 +186,9 @@ fn users(count: usize) -> Vec<UserId> {
 }
 
 /// Right answers per second.
-fn wrk(what: &str, base: &str, concert: ConcertId, tokens: &Path) -> f64 {
+fn wrk(base: &str, concert: ConcertId, tokens: &Path) -> f64 {
     let output = Command::new("wrk")
         .args(["-t2", "-c64", "-d3s", "-s", "loadtest/wrk/line.lua", base])
-        .env("WHAT", what)
         .env("CONCERT", concert.to_string())
         .env("TOKENS", tokens)
         .output()
@@ -232,8 +231,8 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     let (mut a, mut b, mut limit) = (vec![], vec![], vec![]);
     for _ in 0..3 {
         limit.push(bare());
-        a.push(wrk("poll", base, small.id, &files[0]));
-        b.push(wrk("poll", base, large.id, &files[1]));
+        a.push(wrk(base, small.id, &files[0]));
+        b.push(wrk(base, large.id, &files[1]));
     }
     let (a, b, limit) = (median(a), median(b), median(limit));
     println!("poll, {SMALL} waiting: {a:.0}/s; {crowd} waiting: {b:.0}/s; ratio {:.2}", b / a);

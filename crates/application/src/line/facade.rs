@@ -13,7 +13,9 @@ use onsale_domain::{
 use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
-    model::{Ended, Entrant, Entrants, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts},
+    model::{
+        Ended, Entrant, Entrants, Entry, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts,
+    },
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
     stock::ConcertStock,
     views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},
@@ -129,8 +131,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             let moved = shown.is_some_and(|shown| place.had(shown));
             return Err(if moved { LineError::TokenMoved } else { LineError::NotInLine });
         }
-        let entrants =
-            Entrants { range: None, intent, read_a_while_ago: false, lost: false, places: vec![Entrant::from(&place)] };
+        let entrants = Entrants { why: Entry::Asked(intent), places: vec![Entrant::from(&place)] };
         let entered = self.keeper.lines.enter(concert, &entrants).await?.ok_or(LineError::Recovering)?;
         let at = entered.first().copied().flatten().ok_or(LineError::NotInLine)?;
         Ok(Held { ticket: place.ticket(concert), at })
@@ -142,8 +143,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         self.keeper.settle(&self.concert(concert).await?).await?;
         let Some(place) = self.keeper.database.place_of(concert, user, false).await? else { return Ok(()) };
         tracing::error!(concert_id = %concert, number = place.number, "the line's store had lost a place; it is back");
-        let places = vec![Entrant::from(&place)];
-        let entrants = Entrants { range: None, intent: Intent::ShowsUp, read_a_while_ago: false, lost: true, places };
+        let entrants = Entrants { why: Entry::Lost, places: vec![Entrant::from(&place)] };
         self.keeper.lines.enter(concert, &entrants).await?;
         Ok(())
     }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     keeper::{Keeper, Lane, LineDatabase, whole},
-    model::{Entrant, Entrants, Held, Intent, Joined, QueueTicket, Whereabouts},
+    model::{Entrant, Entrants, Entry, Held, Joined, QueueTicket, Whereabouts},
     ports::{Joiner, LineStore, Seeds, Taken},
 };
 use crate::{
@@ -45,15 +45,18 @@ impl Answers {
             let _ = answer.send(told(index == 0));
         }
     }
-}
 
-impl Answers {
+    /// The fan's requests stand first in the queue again.
     fn ask_again(&mut self, user: UserId, lane: &Lane) {
         let mut queue = whole(&lane.joins);
         for answer in self.0.remove(&user).into_iter().flatten().rev() {
             queue.waiting.push_front((user, answer));
         }
     }
+}
+
+fn gives_numbers(taken: &HashMap<UserId, Taken>) -> bool {
+    taken.values().any(|taken| matches!(taken, Taken::New(_)))
 }
 
 /// A place of a batch that is on disk.
@@ -148,6 +151,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 return;
             }
         };
+        let gave_numbers = gives_numbers(&taken);
         let mut placed = Vec::with_capacity(joiners.len());
         for joiner in joiners {
             let Joiner { user_id, id } = joiner;
@@ -169,7 +173,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 Some(Taken::SoldOut) => Ok(Joined::SoldOut),
                 Some(Taken::NotOpen(state)) => Ok(Joined::NotOpen(*state)),
                 // Asked again with the next batch: numbers that are entered together were given out together.
-                Some(Taken::Opening) | None if taken.values().any(|taken| matches!(taken, Taken::New(_))) => {
+                Some(Taken::Opening) | None if gave_numbers => {
                     answers.ask_again(user_id, lane);
                     continue;
                 }
@@ -216,7 +220,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 }
                 pending.retain(|joiner| !done.contains_key(&joiner.user_id));
             }
-            if pending.is_empty() || done.values().any(|taken| matches!(taken, Taken::New(_))) {
+            if pending.is_empty() || gives_numbers(&done) {
                 break;
             }
         }
@@ -261,13 +265,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             token_id: Some(place.joiner.id),
             moved: !place.new,
         };
-        let entrants = Entrants {
-            range: numbers().min().zip(numbers().max()),
-            intent: Intent::ShowsUp,
-            read_a_while_ago: false,
-            lost: false,
-            places: placed.iter().map(entrant).collect(),
-        };
+        let why = Entry::Joined(numbers().min().zip(numbers().max()));
+        let entrants = Entrants { why, places: placed.iter().map(entrant).collect() };
         match self.lines.enter(concert, &entrants).await {
             Ok(Some(entered)) => Some(entered),
             Ok(None) => {

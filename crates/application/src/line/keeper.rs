@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{
     joins::JoinQueue,
-    model::{Call, Entrant, Entrants, Event, Intent, Loading, News, Place, Promotion, Slot, Swept, Tick, Ticked},
+    model::{Call, Entrant, Entrants, Entry, Event, Loading, News, Place, Promotion, Slot, Swept, Tick, Ticked},
     ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, Seeds, Told, Written},
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
@@ -132,6 +132,11 @@ pub(super) fn count(length: usize) -> i64 {
 
 fn lost() -> StoreError {
     StoreError::Unavailable("the line is being loaded".into())
+}
+
+/// A step of loading went on, or somebody else's loading has ended this one.
+fn go_on(goes_on: bool) -> Result<(), StoreError> {
+    if goes_on { Ok(()) } else { Err(lost()) }
 }
 
 fn millis(secs: i32) -> i64 {
@@ -271,9 +276,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     }
 
     async fn enter_read(&self, id: ConcertId, range: (i64, i64), places: &[Place]) -> Result<(), StoreError> {
-        let places = places.iter().map(Entrant::from).collect();
         let entrants =
-            Entrants { range: Some(range), intent: Intent::Looks, read_a_while_ago: true, lost: false, places };
+            Entrants { why: Entry::Filled(range.0, range.1), places: places.iter().map(Entrant::from).collect() };
         self.lines.enter(id, &entrants).await?.ok_or_else(lost).map(|_| ())
     }
 
@@ -467,7 +471,6 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         life.newest = self.write_paid(id, &life).await?;
         // Whatever is committed after this is beyond the numbers that are said to be all there.
         let head = self.database.head(id).await?;
-        let go_on = |goes_on: bool| if goes_on { Ok(()) } else { Err(lost()) };
         go_on(self.lines.begin_load(id, &life, &concert.policy).await?)?;
         let mut loaded = 0;
         let mut part = self.database.places(id, 0, i64::MAX, life.passed, count(PLACES)).await?;
@@ -475,13 +478,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             loaded += part.len();
             // The next ones are read while these are sent.
             let next = self.database.places(id, last.number, i64::MAX, life.passed, count(PLACES));
-            let send = async {
-                for part in part.chunks(PLACES_SENT) {
-                    go_on(self.lines.load_places(id, life.life, part).await?)?;
-                }
-                Ok(())
-            };
-            let (next, sent) = both(next, send).await;
+            let (next, sent) = both(next, self.load_part(id, life.life, &part)).await;
             sent?;
             part = next?;
         }
@@ -509,12 +506,15 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             let Some(last) = part.last() else { return Ok(loaded) };
             behind = Some((self.seed(id).await?.key(last.place_id), last.place_id));
             loaded += part.len();
-            for part in part.chunks(PLACES_SENT) {
-                if !self.lines.load_places(id, life, part).await? {
-                    return Err(lost());
-                }
-            }
+            self.load_part(id, life, &part).await?;
         }
+    }
+
+    async fn load_part(&self, id: ConcertId, life: i64, places: &[Place]) -> Result<(), StoreError> {
+        for part in places.chunks(PLACES_SENT) {
+            go_on(self.lines.load_places(id, life, part).await?)?;
+        }
+        Ok(())
     }
 
     /// Before a new life: what the store noted and the database does not have yet. Answers the newest event in the log.

@@ -22,7 +22,7 @@ pub use gate::{Gate, GateRefusal, HOLD_WITHIN_MS, LineGate, Purpose, Turn};
 pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
-    Admission, Asked, Call, Departures, Ended, Entrant, Entrants, Event, Found, Held, HoldLeft, Intent, Joined,
+    Admission, Asked, Call, Departures, Ended, Entrant, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, Joined,
     LineStats, Loading, News, OddEntry, Place, Promotion, QueueTicket, Slot, Snapshot, Stand, Swept, Tick, Ticked,
     Whereabouts,
 };

@@ -205,16 +205,24 @@ impl Place {
 /// Places that the database has, for the line's store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entrants {
-    /// The numbers, first and last, of which all live places are among these; none when these are single places.
-    pub range: Option<(i64, i64)>,
-    /// Whether the fans show up.
-    pub intent: Intent,
-    /// Whether the database was read a while ago, so that tokens may have changed since.
-    pub read_a_while_ago: bool,
-    /// Whether these are places that the store has lost, although the database has had everything that it knows.
-    pub lost: bool,
+    /// Why the store hears of them.
+    pub why: Entry,
     /// The places.
     pub places: Vec<Entrant>,
+}
+
+/// Why the line's store hears of places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Their fans have just joined. The numbers, first and last, of which all new places are among these; none when all of them
+    /// were known.
+    Joined(Option<(i64, i64)>),
+    /// A fan asked for a place of which the store does not know the newest.
+    Asked(Intent),
+    /// They were read from the database a while ago, so that tokens may have changed since: all live places of these numbers.
+    Filled(i64, i64),
+    /// The store has lost them, although the database has had everything that it knows.
+    Lost,
 }
 
 /// One of them.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Uuid as SqlUuid};
 use onsale_application::{
     error::StoreError,
-    line::{Call, HoldLeft, LineJournal, NewLife, News, OddEntry, Told, Totals, Written},
+    line::{Call, HoldLeft, LineJournal, LineRecordQueries, NewLife, News, OddEntry, Told, Totals, Written},
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{
@@ -272,16 +272,9 @@ impl LineJournal for Postgres {
             })
             .await?;
         let (life, seq, passed, last_call_ms, ms, counter) = row.ok_or_else(|| impossible("a line of no concert"))?;
-        let counted: Vec<(String, i64)> = lines
-            .rows(|| {
-                statement::<(Text, BigInt)>("SELECT kind, count(*) FROM line_log WHERE concert_id = $1 GROUP BY kind")
-                    .bind::<SqlUuid, _>(concert.0)
-            })
-            .await?;
-        let count = |kinds: &[LogKind]| {
-            let of_kinds = |(word, _): &&(String, i64)| kinds.iter().any(|kind| kind.as_str() == word);
-            counted.iter().filter(of_kinds).map(|(_, count)| count).sum()
-        };
+        let counted = lines.log_counts(concert).await?;
+        let count =
+            |kinds: &[LogKind]| counted.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, count)| count).sum();
         let totals = Totals {
             promoted: count(&[LogKind::Admitted]),
             expired: count(&[LogKind::Expired]),

@@ -6,7 +6,7 @@ use deadpool_redis::redis::Value;
 use onsale_application::{
     error::StoreError,
     line::{
-        Admission, Asked, Call, Ended, Entrants, Event, Found, HoldLeft, Intent, LineStats, LineStore, Loading,
+        Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, HoldLeft, Intent, LineStats, LineStore, Loading,
         NewLife, News, OddEntry, Place, Promotion, QueueTicket, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick,
         Ticked, Whereabouts,
     },
@@ -175,11 +175,11 @@ impl LineStore for RedisLines {
         concert: ConcertId,
         entrants: &Entrants,
     ) -> Result<Option<Vec<Option<Whereabouts>>>, StoreError> {
-        let (first, last) = entrants.range.unwrap_or_default();
-        let how = match entrants {
-            Entrants { lost: true, .. } => "lost",
-            Entrants { read_a_while_ago: true, .. } => "fill",
-            Entrants { intent, .. } => word_of(*intent),
+        let ((first, last), how) = match entrants.why {
+            Entry::Joined(range) => (range.unwrap_or_default(), word_of(Intent::ShowsUp)),
+            Entry::Asked(intent) => ((0, 0), word_of(intent)),
+            Entry::Filled(first, last) => ((first, last), "fill"),
+            Entry::Lost => ((0, 0), "lost"),
         };
         let mut arguments = Arguments::default().number(first).number(last).text(how);
         for place in &entrants.places {

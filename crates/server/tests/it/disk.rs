@@ -8,7 +8,8 @@ use onsale_application::{
     error::StoreError,
     housekeeping::Sweeper,
     line::{
-        Entrant, Entrants, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, Taken, Tick, Ticked,
+        Entrant, Entrants, Entry, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, Taken, Tick,
+        Ticked,
     },
 };
 use onsale_domain::{
@@ -45,7 +46,7 @@ async fn commit_only(app: &App, concert: ConcertId, users: &[UserId]) -> Entrant
         .collect();
     places.sort_by_key(|place| place.number);
     let range = places.first().zip(places.last()).map(|(first, last)| (first.number, last.number));
-    Entrants { range, intent: Intent::ShowsUp, read_a_while_ago: false, lost: false, places }
+    Entrants { why: Entry::Joined(range), places }
 }
 
 /// A tick of the store alone: nobody fills gaps from the database.
@@ -194,7 +195,7 @@ async fn who_left_before_the_store_heard_of_the_place_is_never_called() {
     let stalled = commit_only(&app, concert, &users).await;
     app.instance.postgres.leave(concert, users[0], None).await.unwrap();
     // What was read before the fan left is entered after it: the database refuses the call.
-    let read_before = Entrants { read_a_while_ago: true, lost: false, ..stalled };
+    let read_before = Entrants { why: Entry::Filled(1, 3), ..stalled };
     app.instance.lines.enter(concert, &read_before).await.unwrap().unwrap();
     assert_eq!(lane.admit(50).await, 2);
     assert_eq!(called(&app, concert).await, [2, 3]);

@@ -45,10 +45,7 @@ WITH asked AS MATERIALIZED (
             AS places
     FROM room WHERE room.given > 0
 ), sealed AS MATERIALIZED (
-    -- As LogEntry::seal of the domain does it.
-    SELECT entry.*, sha256(before || convert_to(
-        index || '|joined|' || number || '|' || encode(places, 'hex') || '|' || now_ms, 'UTF8')) AS hash
-    FROM entry
+    SELECT entry.*, line_log_seal(before, index, 'joined', number, places, now_ms) AS hash FROM entry
 ), logged AS (
     INSERT INTO line_log (concert_id, index, kind, number, place_hash, at_ms, hash)
     SELECT $1, index, 'joined', number, places, now_ms, hash FROM sealed

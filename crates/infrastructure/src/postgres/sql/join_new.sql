@@ -12,9 +12,8 @@ WITH line AS MATERIALIZED (
         AND l.seq - l.passed - l.departed + cardinality($2::uuid[]) <= c.waiting_limit
     FOR UPDATE OF l
 ), sealed AS MATERIALIZED (
-    -- As LogEntry::seal of the domain does it.
-    SELECT line.*, seq + cardinality($2) AS last, sha256(log_hash || convert_to(
-        index || '|joined|' || seq + cardinality($2) || '|' || encode($4, 'hex') || '|' || now_ms, 'UTF8')) AS hash
+    SELECT line.*, seq + cardinality($2) AS last,
+        line_log_seal(log_hash, index, 'joined', seq + cardinality($2), $4, now_ms) AS hash
     FROM line
 ), added AS (
     INSERT INTO line_places (concert_id, number, user_id, place_id, token_id, joined_ms)

@@ -12,9 +12,8 @@ WITH line AS MATERIALIZED (
         AND p.number = coalesce($3, p.number)
     RETURNING p.number, p.outcome, (p.outcome = 'departed' AND p.number > line.passed)::int AS departed
 ), sealed AS MATERIALIZED (
-    -- As LogEntry::seal of the domain does it.
-    SELECT line.log_index + 1 AS index, place.*, line.now_ms, sha256(line.log_hash || convert_to(
-        (line.log_index + 1) || '|' || place.outcome || '|' || place.number || '||' || line.now_ms, 'UTF8')) AS hash
+    SELECT line.log_index + 1 AS index, place.*, line.now_ms,
+        line_log_seal(line.log_hash, line.log_index + 1, place.outcome, place.number, NULL, line.now_ms) AS hash
     FROM line, place
 ), logged AS (
     INSERT INTO line_log (concert_id, index, kind, number, at_ms, hash)

@@ -19,8 +19,7 @@ for i = 4, #ARGV, 2 do
       open[#open + 1] = fan
       passed = math.max(passed, num(number))
     else
-      redis.call('ZREM', call, fan)
-      redis.call('HDEL', tok, fan)
+      forsake(fan, ARGV[i + 1])
     end
   end
 end

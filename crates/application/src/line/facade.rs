@@ -13,9 +13,8 @@ use onsale_domain::{
 use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
-    model::{
-        Ended, Entrant, Entrants, Entry, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts,
-    },
+    model::{Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts},
+    place::{Entrant, Entrants, Entry},
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
     stock::ConcertStock,
     views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},

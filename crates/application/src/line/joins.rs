@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::{
     keeper::{Keeper, Lane, LineDatabase, whole},
-    model::{Entrant, Entrants, Entry, Held, Joined, QueueTicket, Whereabouts},
+    model::{Held, Joined, QueueTicket, Whereabouts},
+    place::{Entrant, Entrants, Entry},
     ports::{Joiner, LineStore, Seeds, Taken},
 };
 use crate::{

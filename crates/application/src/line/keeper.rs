@@ -1,31 +1,29 @@
-//! Runs a line: ticks, what is written down, loading after a loss of the line's store, and the opening draw.
+//! Runs a line: ticks, what is written down, and the opening draw.
 //!
 //! Any number of processes do this at once, and any of them may die at any moment. The store makes each step atomic; the
 //! database refuses what belongs to an earlier life of the line. So every step may be repeated by anybody.
 
 use std::{
     collections::HashMap,
-    future::{Future, poll_fn},
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
 };
 
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::{DrawSeed, Eta, LogKind},
+    queue::{DrawSeed, Eta},
 };
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
     joins::JoinQueue,
-    model::{Call, Entrant, Entrants, Entry, Event, Loading, News, Place, Promotion, Slot, Swept, Tick, Ticked},
-    ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, Seeds, Told, Written},
+    loading::both,
+    model::{Call, Promotion, Slot, Swept, Tick, Ticked},
+    place::{Entrant, Entrants, Entry, Place},
+    ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, Seeds, Told, Written},
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
 };
@@ -37,17 +35,15 @@ use crate::{
 };
 
 /// Events and calls written to the log at once.
-const BATCH: usize = 1_000;
+pub(super) const BATCH: usize = 1_000;
 /// Fans told to the store at once.
-const PART: usize = 500;
+pub(super) const PART: usize = 500;
 /// Places read from the database at once.
-const PLACES: usize = 5_000;
+pub(super) const PLACES: usize = 5_000;
 /// Places sent to the store at once, so that no step holds it up for long.
-const PLACES_SENT: usize = 500;
+pub(super) const PLACES_SENT: usize = 500;
 /// Ballots drawn at once.
 const BALLOTS: i64 = 5_000;
-/// Milliseconds for which another process is given to finish loading.
-const PATIENCE_MS: i64 = 5_000;
 /// Turns of each kind that are looked at once more at once.
 const TURNS: i64 = 5_000;
 /// Milliseconds between two looks for holds that have no slot, and for turns that are over.
@@ -84,19 +80,19 @@ struct Sweeping {
 
 /// What a process remembers of a line between two ticks.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     draw_finished: bool,
-    stranger_since: Option<i64>,
+    pub(super) stranger_since: Option<i64>,
     checked_at_ms: Option<i64>,
 }
 
 #[derive(Default)]
 pub(super) struct Lane {
     /// One at a time writes news or loads; others wait, and then find it done.
-    settling: tokio::sync::Mutex<()>,
+    pub(super) settling: tokio::sync::Mutex<()>,
     /// One at a time asks for loading; others are told that the line recovers.
-    loading: tokio::sync::Mutex<()>,
-    memory: Mutex<Memory>,
+    pub(super) loading: tokio::sync::Mutex<()>,
+    pub(super) memory: Mutex<Memory>,
     pub(super) joins: Mutex<JoinQueue>,
     sweeping: tokio::sync::Mutex<()>,
     sweep_wanted: AtomicBool,
@@ -130,43 +126,12 @@ pub(super) fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-fn lost() -> StoreError {
+pub(super) fn lost() -> StoreError {
     StoreError::Unavailable("the line is being loaded".into())
-}
-
-/// A step of loading went on, or somebody else's loading has ended this one.
-fn go_on(goes_on: bool) -> Result<(), StoreError> {
-    if goes_on { Ok(()) } else { Err(lost()) }
 }
 
 fn millis(secs: i32) -> i64 {
     i64::from(secs) * 1_000
-}
-
-/// Runs two things at once and answers both.
-async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|context| {
-        if first.is_none()
-            && let Poll::Ready(value) = one.as_mut().poll(context)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = other.as_mut().poll(context)
-        {
-            second = Some(value);
-        }
-        match (first.take(), second.take()) {
-            (Some(value), Some(other)) => Poll::Ready((value, other)),
-            (value, other) => {
-                (first, second) = (value, other);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 /// Whether whoever was in the pre-queue gets a number now.
@@ -359,7 +324,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         Ok(())
     }
 
-    fn settings(&self, concert: &Concert, admit: i64) -> Tick {
+    pub(super) fn settings(&self, concert: &Concert, admit: i64) -> Tick {
         let stock = self.stock.at_hand(concert.id);
         Tick {
             state: concert.sale_state,
@@ -401,157 +366,6 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         }
         whole(&lane.memory).stranger_since = None;
         Ok(opened)
-    }
-
-    /// The database knows another life than the store. Mostly somebody is loading the line just now; when nobody finishes, this
-    /// process does. Answers what to tell who asked meanwhile.
-    async fn meet_stranger(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
-        let now = self.context.monotonic_ms();
-        let since = *whole(&lane.memory).stranger_since.get_or_insert(now);
-        if now - since > PATIENCE_MS {
-            whole(&lane.memory).stranger_since = None;
-            let _one = lane.settling.lock().await;
-            self.load(concert).await?;
-        }
-        Ok(lost())
-    }
-
-    /// Makes the line live on the store's server, whatever has happened to it. While somebody does, callers hear that it
-    /// recovers.
-    pub async fn revive(self: &Arc<Self>, concert: &Concert) -> Result<(), StoreError> {
-        let (done, heard) = oneshot::channel();
-        let (keeper, concert) = (Arc::clone(self), concert.clone());
-        // It goes on when whoever asked hangs up.
-        self.tasks.spawn(Box::pin(async move {
-            let _ = done.send(keeper.load_or_tell(&concert, &keeper.lane(concert.id)).await);
-        }));
-        heard.await.unwrap_or_else(|_| Err(lost()))
-    }
-
-    /// The same in the background.
-    pub fn revive_soon(self: &Arc<Self>, concert: ConcertId) {
-        if self.lane(concert).loading.try_lock().is_err() {
-            return;
-        }
-        let keeper = Arc::clone(self);
-        self.tasks.spawn(Box::pin(async move {
-            let found = keeper.database.concert(concert, keeper.context.now()).await;
-            if let Ok(Some(concert)) = found
-                && let Err(error) = keeper.revive(&concert).await
-            {
-                tracing::debug!(%error, concert_id = %concert.id, "the line could not be loaded; a tick does it");
-            }
-        }));
-    }
-
-    async fn load_or_tell(&self, concert: &Concert, lane: &Lane) -> Result<(), StoreError> {
-        let Ok(_asking) = lane.loading.try_lock() else { return Err(lost()) };
-        let _one = lane.settling.lock().await;
-        // Somebody may have done it while this waited.
-        match self.lines.loading(concert.id).await? {
-            Loading::Done => return Ok(()),
-            Loading::UnderWay => return Err(lost()),
-            Loading::Wanted => self.load(concert).await?,
-        }
-        let tick = self.settings(concert, 0);
-        self.lines.promote(concert.id, &tick).await?;
-        Ok(())
-    }
-
-    /// A new life: everything that the database has goes into the store, in the original order; nobody is called meanwhile. Once,
-    /// however many notice: a later life ends an earlier one's loading.
-    async fn load(&self, concert: &Concert) -> Result<(), StoreError> {
-        let id = concert.id;
-        let began = self.context.monotonic_ms();
-        let mut life = self.database.begin_life(id).await?;
-        if life.life > 1 {
-            tracing::warn!(concert_id = %id, life = life.life, "the line's store was restarted or lost; the line is loaded");
-        }
-        life.newest = self.write_rest(id, &life).await?;
-        life.newest = self.write_paid(id, &life).await?;
-        // Whatever is committed after this is beyond the numbers that are said to be all there.
-        let head = self.database.head(id).await?;
-        go_on(self.lines.begin_load(id, &life, &concert.policy).await?)?;
-        let mut loaded = 0;
-        let mut part = self.database.places(id, 0, i64::MAX, life.passed, count(PLACES)).await?;
-        while let Some(last) = part.last() {
-            loaded += part.len();
-            // The next ones are read while these are sent.
-            let next = self.database.places(id, last.number, i64::MAX, life.passed, count(PLACES));
-            let (next, sent) = both(next, self.load_part(id, life.life, &part)).await;
-            sent?;
-            part = next?;
-        }
-        // While a draw is under way, a ballot is entered when its fan asks, or as the place that it becomes.
-        if head.draws && head.whole == head.seq {
-            loaded += self.load_ballots(id, life.life).await?;
-        }
-        let mut behind = UserId(Uuid::nil());
-        loop {
-            let part = self.database.holds(id, behind, count(PART)).await?;
-            let Some(last) = part.last() else { break };
-            behind = last.user_id;
-            go_on(self.lines.load_holds(id, life.life, &part).await?)?;
-        }
-        go_on(self.lines.end_load(id, &life, head.whole).await?)?;
-        let took_ms = self.context.monotonic_ms() - began;
-        tracing::info!(concert_id = %id, life = life.life, loaded, took_ms, "the line lives");
-        Ok(())
-    }
-
-    async fn load_ballots(&self, id: ConcertId, life: i64) -> Result<usize, StoreError> {
-        let (mut behind, mut loaded) = (None, 0);
-        loop {
-            let part = self.database.ballots(id, behind, count(PLACES)).await?;
-            let Some(last) = part.last() else { return Ok(loaded) };
-            behind = Some((self.seed(id).await?.key(last.place_id), last.place_id));
-            loaded += part.len();
-            self.load_part(id, life, &part).await?;
-        }
-    }
-
-    async fn load_part(&self, id: ConcertId, life: i64, places: &[Place]) -> Result<(), StoreError> {
-        for part in places.chunks(PLACES_SENT) {
-            go_on(self.lines.load_places(id, life, part).await?)?;
-        }
-        Ok(())
-    }
-
-    /// Before a new life: what the store noted and the database does not have yet. Answers the newest event in the log.
-    async fn write_rest(&self, id: ConcertId, life: &NewLife) -> Result<(i64, i64), StoreError> {
-        let mut newest = life.newest;
-        loop {
-            let Some(mut news) = self.lines.news(id, BATCH, true).await? else { break };
-            let Some(last) = news.last_entry() else { break };
-            let of_life = std::mem::replace(&mut news.life, life.life);
-            news.calls.clear();
-            // Refused when all of it is older than the log.
-            let Written::Done(_) = self.database.write(id, &news, 0).await? else { break };
-            if last <= newest {
-                break;
-            }
-            newest = last;
-            self.lines.written(id, of_life, Some(last), &[], &[]).await?;
-            if news.entries() < BATCH {
-                break;
-            }
-        }
-        Ok(newest)
-    }
-
-    /// Before a new life: turns that were paid a moment before the store was lost. Answers the newest event in the log.
-    async fn write_paid(&self, id: ConcertId, life: &NewLife) -> Result<(i64, i64), StoreError> {
-        let numbers = self.database.paid_turns(id).await?;
-        if numbers.is_empty() {
-            return Ok(life.newest);
-        }
-        let newest = (life.newest.0.max(life.last_call_ms), life.newest.1 + 1);
-        let paid = Event { at_ms: newest.0, counter: newest.1, kind: LogKind::Paid, numbers };
-        let news = News { life: life.life, newest, events: vec![paid], ..News::default() };
-        match self.database.write(id, &news, 0).await? {
-            Written::Done(_) => Ok(newest),
-            Written::Stale | Written::OtherLife => Err(lost()),
-        }
     }
 
     /// The seed of a concert's opening draw.

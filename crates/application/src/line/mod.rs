@@ -1,16 +1,17 @@
 //! The line in front of the sale, and the gate that its active tokens open.
 //!
-//! [`joins`] gathers joins and puts them on disk. [`keeper`] runs a line: ticks, what is written down, loading, the draw.
-//! [`facade`] answers fans and operators, most of them from [`snapshots`]; [`gate`] checks tokens for everything behind the
-//! line. What is needed from outside stands in
-//! [`ports`].
+//! [`joins`] gathers joins and puts them on disk. [`keeper`] runs a line: ticks, what is written down, the draw; [`loading`]
+//! fills a store that was lost. [`facade`] answers fans and operators, most of them from [`snapshots`]; [`gate`] checks tokens
+//! for everything behind the line. What is needed from outside stands in [`ports`].
 
 mod facade;
 mod gate;
 mod guard;
 mod joins;
 mod keeper;
+mod loading;
 mod model;
+mod place;
 mod ports;
 mod records;
 mod snapshots;
@@ -22,10 +23,10 @@ pub use gate::{Gate, GateRefusal, HOLD_WITHIN_MS, LineGate, Purpose, Turn};
 pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
-    Admission, Asked, Call, Departures, Ended, Entrant, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, Joined,
-    LineStats, Loading, News, OddEntry, Place, Promotion, QueueTicket, Slot, Snapshot, Stand, Swept, Tick, Ticked,
-    Whereabouts,
+    Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, Loading, News,
+    OddEntry, Promotion, QueueTicket, Slot, Snapshot, Swept, Tick, Ticked, Whereabouts,
 };
+pub use place::{Entrant, Entrants, Entry, Place, Stand};
 pub use ports::{
     Joiner, Left, LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, QueueTokens, RawSnapshot, Receipts,
     Seeds, Taken, Told, Totals, Written,

@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::{
     model::{
-        Admission, Call, Ended, Entrants, Found, HoldLeft, Intent, Loading, News, Place, QueueTicket, Slot, Snapshot,
-        Stand, Swept, Tick, Ticked, Whereabouts,
+        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, QueueTicket, Slot, Snapshot, Swept, Tick,
+        Ticked, Whereabouts,
     },
+    place::{Entrants, Place, Stand},
     views::DrawView,
 };
 use crate::error::StoreError;

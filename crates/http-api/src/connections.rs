@@ -37,7 +37,8 @@ thread_local! {
 
 /// A connection of this worker.
 pub(crate) struct Connection {
-    socket: Socket,
+    /// A second handle, which costs an open file; given up when nothing comes after the stream that is under way.
+    socket: RefCell<Option<Socket>>,
     under_way: Cell<usize>,
     idle_since: Cell<Instant>,
 }
@@ -46,6 +47,7 @@ impl Connection {
     /// Remembers a connection for as long as the framework has it.
     pub(crate) fn watch(tcp: &TcpStream) -> std::io::Result<Rc<Self>> {
         let socket = SockRef::from(tcp).try_clone()?;
+        let socket = RefCell::new(Some(socket));
         let connection = Rc::new(Self { socket, under_way: Cell::new(0), idle_since: Cell::new(Instant::now()) });
         OPEN.with_borrow_mut(|open| {
             let open = open.get_or_insert_with(|| {
@@ -57,10 +59,18 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Watches no longer: the connection ends with the answer that is under way, and what is sent on it stays unread for so
+    /// long at most.
+    pub(crate) fn ends_with_its_answer(&self) {
+        self.socket.take();
+    }
+
     fn is_worth_keeping(&self) -> bool {
+        let socket = self.socket.borrow();
+        let Some(socket) = socket.as_ref() else { return false };
         let keep = self.under_way.get() > 0 || self.idle_since.get().elapsed() < FORGOTTEN;
         if !keep {
-            drop(self.socket.shutdown(std::net::Shutdown::Both));
+            drop(socket.shutdown(std::net::Shutdown::Both));
         }
         keep
     }

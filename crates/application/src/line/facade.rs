@@ -139,7 +139,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     /// The store has lost a place that the database has, after everything that the store knew was written down. This should not
     /// happen; if it does, nobody stays shut out.
     async fn find_lost(&self, concert: ConcertId, user: UserId) -> Result<(), LineError> {
-        self.keeper.settle(&self.concert(concert).await?).await?;
+        self.keeper.settle_together(&self.concert(concert).await?).await?;
         let Some(place) = self.keeper.database.place_of(concert, user, false).await? else { return Ok(()) };
         tracing::error!(concert_id = %concert, number = place.number, "the line's store had lost a place; it is back");
         let entrants = Entrants { why: Entry::Lost, places: vec![Entrant::from(&place)] };
@@ -159,7 +159,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
     async fn settle(&self, id: ConcertId) {
         let settled = match self.concert(id).await {
-            Ok(concert) => self.keeper.settle(&concert).await.map_err(LineError::Store),
+            Ok(concert) => self.keeper.settle_together(&concert).await.map_err(LineError::Store),
             Err(error) => Err(error),
         };
         if let Err(error) = settled {

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -16,6 +16,7 @@ use onsale_domain::{
     ids::{ConcertId, UserId},
     queue::{DrawSeed, Eta},
 };
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::{
@@ -90,6 +91,9 @@ pub(super) struct Memory {
 pub(super) struct Lane {
     /// One at a time writes news or loads; others wait, and then find it done.
     pub(super) settling: tokio::sync::Mutex<()>,
+    /// How often news were begun to be written, and the last time that they were written to the end.
+    settling_begun: AtomicU64,
+    settled: AtomicU64,
     /// One at a time asks for loading; others are told that the line recovers.
     pub(super) loading: tokio::sync::Mutex<()>,
     pub(super) memory: Mutex<Memory>,
@@ -336,10 +340,27 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         }
     }
 
-    /// Writes what happened to the database, and then makes active who is called. Answers how many.
+    /// Writes what happened up to now to the database, and then makes active who is called. When thousands ask at once, one of
+    /// them does it for all.
+    pub async fn settle_together(&self, concert: &Concert) -> Result<(), StoreError> {
+        let lane = self.lane(concert.id);
+        let begun_before = lane.settling_begun.load(Ordering::Acquire);
+        let one = lane.settling.lock().await;
+        if lane.settled.load(Ordering::Acquire) > begun_before {
+            return Ok(());
+        }
+        self.settle_alone(concert, &lane, one).await.map(|_| ())
+    }
+
+    /// The same, always by this caller. Answers how many it made active.
     pub async fn settle(&self, concert: &Concert) -> Result<i64, StoreError> {
         let lane = self.lane(concert.id);
         let one = lane.settling.lock().await;
+        self.settle_alone(concert, &lane, one).await
+    }
+
+    async fn settle_alone(&self, concert: &Concert, lane: &Lane, one: MutexGuard<'_, ()>) -> Result<i64, StoreError> {
+        let run = lane.settling_begun.fetch_add(1, Ordering::AcqRel) + 1;
         let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
         let mut opened = 0;
         loop {
@@ -355,7 +376,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 Written::Stale => continue,
                 Written::OtherLife => {
                     drop(one);
-                    return Err(self.meet_stranger(concert, &lane).await?);
+                    return Err(self.meet_stranger(concert, lane).await?);
                 }
             };
             let calls: Vec<Call> = news.calls.iter().copied().filter(|call| !over.contains(call)).collect();
@@ -365,6 +386,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             }
         }
         whole(&lane.memory).stranger_since = None;
+        lane.settled.store(run, Ordering::Release);
         Ok(opened)
     }
 

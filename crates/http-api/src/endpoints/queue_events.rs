@@ -1,6 +1,6 @@
 //! A fan's place as a stream of server-sent events, from the same snapshots that answer polls.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, get};
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApiResult, queue::QueuePlace};
 use crate::{
+    connections::Connection,
     extract::{Id, QueueToken, SignedIn, State},
     problem::{ApiError, Code},
     streams::OpenStream,
@@ -225,7 +226,12 @@ pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, i
         let bytes = stream.next().await?;
         Some((Ok::<_, Infallible>(bytes), stream))
     });
+    // Nothing comes after the stream.
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
+        connection.ends_with_its_answer();
+    }
     Ok(HttpResponse::Ok()
+        .force_close()
         .content_type("text/event-stream")
         .insert_header(("Cache-Control", "no-store"))
         .insert_header(("X-Accel-Buffering", "no"))

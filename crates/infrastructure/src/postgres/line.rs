@@ -91,18 +91,21 @@ impl Postgres {
             return Ok(());
         }
         let fates = || fates.iter();
+        // As in `calls`: looked up by number, written where it is.
         let _: Vec<bool> = tx
             .rows(
                 statement::<Bool>(
                     "UPDATE line_places p SET arrived_ms = coalesce(p.arrived_ms, e.arrived),
                         lapsed_ms = coalesce(e.lapsed, p.lapsed_ms), state = coalesce(e.state, p.state),
                         ended_ms = coalesce(p.ended_ms, e.ended), outcome = coalesce(p.outcome, e.outcome)
-                     -- With the concert in each row: a constant would be looked up alone where statistics are of another sale.
-                     FROM (SELECT $1 AS concert_id, * FROM unnest(
-                        $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[])
-                        f (number, arrived, lapsed, state, ended, outcome) OFFSET 0) e
-                     -- Nobody has had a turn who was never called.
-                     WHERE p.concert_id = e.concert_id AND p.number = e.number AND p.called_ms IS NOT NULL RETURNING true",
+                     FROM (
+                        SELECT f.*, p.spot FROM unnest(
+                            $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[])
+                            f (number, arrived, lapsed, state, ended, outcome), LATERAL (
+                            -- Nobody has had a turn who was never called.
+                            SELECT ctid AS spot FROM line_places
+                            WHERE concert_id = $1 AND number = f.number AND called_ms IS NOT NULL LIMIT 1) p) e
+                     WHERE p.ctid = e.spot RETURNING true",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<Array<BigInt>, _>(fates().map(|(number, _)| *number).collect::<Vec<_>>())
@@ -169,26 +172,23 @@ impl Postgres {
         news: &News,
         longest_ms: i64,
     ) -> Result<(HashMap<i64, Uuid>, Vec<Call>), StoreError> {
-        let called: Vec<(i64, Uuid, Option<Uuid>, bool)> = tx
+        // Each place is looked up by its number and written where it is, whatever the planner takes the table for.
+        let called: Vec<(i64, Uuid, Option<Uuid>)> = tx
             .rows(
-                statement::<(BigInt, SqlUuid, Nullable<SqlUuid>, Bool)>(
+                statement::<(BigInt, SqlUuid, Nullable<SqlUuid>)>(
                     "WITH called AS MATERIALIZED (
-                        -- With the concert in each row: see above.
-                        SELECT $1 AS concert_id, number, fan FROM unnest($2::bigint[], $3::uuid[]) c (number, fan)
+                        SELECT c.*, p.spot, coalesce(p.lives, false) AS lives, coalesce(p.lives AND p.waits, false) AS waits
+                        FROM unnest($2::bigint[], $3::uuid[]) c (number, fan) LEFT JOIN LATERAL (
+                            SELECT ctid AS spot, user_id = c.fan AND ended_ms IS NULL AS lives, state IN ('waiting', 'back') AS waits
+                            FROM line_places WHERE concert_id = $1 AND number = c.number LIMIT 1) p ON true
                      ), written AS (
                         UPDATE line_places p SET state = 'active', called_ms = $4, last_end_ms = $5, arrived_ms = NULL,
                             times = p.times + 1
-                        FROM called c
-                        WHERE p.concert_id = c.concert_id AND p.number = c.number AND p.user_id = c.fan
-                            AND p.ended_ms IS NULL
-                            AND p.state IN ('waiting', 'back')
-                        RETURNING p.number, p.place_id
+                        FROM called c WHERE p.ctid = c.spot AND c.waits
+                        RETURNING p.number, p.user_id, p.place_id
                      )
-                     SELECT c.number, c.fan, w.place_id,
-                        w.place_id IS NULL AND NOT coalesce(
-                            p.state = 'active' AND p.ended_ms IS NULL AND p.user_id = c.fan, false)
-                     FROM called c LEFT JOIN written w ON w.number = c.number
-                     LEFT JOIN line_places p ON p.concert_id = c.concert_id AND p.number = c.number",
+                     SELECT number, user_id, place_id FROM written
+                     UNION ALL SELECT number, fan, NULL FROM called WHERE NOT lives",
                 )
                 .bind::<SqlUuid, _>(concert.0)
                 .bind::<Array<BigInt>, _>(news.calls.iter().map(|call| call.number).collect::<Vec<_>>())
@@ -198,11 +198,10 @@ impl Postgres {
             )
             .await?;
         let (mut written, mut over) = (HashMap::new(), vec![]);
-        for (number, fan, place, is_over) in called {
-            if let Some(place) = place {
-                written.insert(number, place);
-            } else if is_over {
-                over.push(Call { user_id: UserId(fan), number });
+        for (number, fan, place) in called {
+            match place {
+                Some(place) => drop(written.insert(number, place)),
+                None => over.push(Call { user_id: UserId(fan), number }),
             }
         }
         Ok((written, over))

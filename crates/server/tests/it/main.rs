@@ -34,6 +34,7 @@ mod line;
 mod model;
 mod money;
 mod places;
+mod plans;
 mod races;
 mod recovery;
 mod selling;

@@ -34,6 +34,7 @@ mod tests {
                 "jsonwebtoken",
                 "moka",
                 "rand",
+                "rustls",
                 "serde",
                 "serde_json",
                 "sha2",

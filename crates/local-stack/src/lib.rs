@@ -1,5 +1,5 @@
 //! A private PostgreSQL and Redis in a folder of one's own, on loopback, for development and for tests. For tests there
-//! are a Redis Cluster and a Redis with Sentinels as well.
+//! are a Redis Cluster, a Redis with Sentinels and one behind TLS as well.
 
 mod binaries;
 mod postgres;
@@ -8,6 +8,7 @@ mod redis;
 mod redis_cluster;
 mod redis_node;
 mod redis_sentinel;
+mod redis_tls;
 mod resp;
 mod tcp_proxy;
 
@@ -22,6 +23,7 @@ use postgres::Postgres;
 use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;
+pub use redis_tls::{Certificate, RedisTls};
 
 /// Why a stack does not start or stop.
 #[derive(Debug, thiserror::Error)]

@@ -48,7 +48,7 @@ pub enum RedisMode {
     Sentinel {
         /// What the sentinels call the master.
         master: String,
-        /// How the master is spoken to: user, password and database number of this URL (and TLS, in a build that has it); its
+        /// How the master is spoken to: user, password, database number and TLS (`rediss://`) of this URL; its
         /// address is the sentinels' to tell.
         node: Option<String>,
     },

@@ -42,6 +42,7 @@ mod steering;
 mod stores_away;
 mod stories;
 mod tickets;
+mod tls;
 
 /// Runs the tasks at once, each on its own, and returns what they answered.
 async fn at_once<T: Send + 'static>(

@@ -107,22 +107,22 @@ function joinLine(concert, signedIn) {
 // Takes one free seat at random. The answer to a loser holds the seat as it is now, so the list need not be read again.
 function reserve(show, headers) {
   const list = call('seats', 'GET', `${API}/shows/${show}/seats`, [200], headers).json();
-  const seats = new Map(list.items.map((seat) => [seat.id, seat]));
+  const seats = new Map(list.items.map((seat) => [seat.seat_id, seat]));
   for (let tries = 0; tries < SEAT_TRIES; tries += 1) {
     const free = [...seats.values()].filter((seat) => seat.state === 'available');
     if (free.length === 0) fail('the show is sold out');
     const seat = free[Math.floor(Math.random() * free.length)];
     const answer = call('reserve', 'POST', `${API}/shows/${show}/reservations`, [201, 409], headers, {
-      seats: [{ seat_id: seat.id, version: seat.version }],
+      seats: [{ seat_id: seat.seat_id, version: seat.version }],
     });
     if (answer.status === 201) return answer;
     const lost = answer.json();
     const explained = check(lost, {
       'a loser is told why, and the seat as it is now': (l) =>
-        ['seat_taken', 'version_conflict'].includes(l.code) && l.seats.length === 1 && l.seats[0].id === seat.id,
+        ['seat_taken', 'version_conflict'].includes(l.code) && l.seats.length === 1 && l.seats[0].seat_id === seat.seat_id,
     });
     if (!explained) fail(`reserve answered ${answer.body}`);
-    lost.seats.forEach((now) => seats.set(now.id, now));
+    lost.seats.forEach((now) => seats.set(now.seat_id, now));
     lostSeats.add(1);
   }
   return fail(`no seat in ${SEAT_TRIES} tries`);
@@ -182,7 +182,7 @@ export default function visit({ concert, shows }) {
   const mine = tickets.find((ticket) => ticket.id === payment.tickets[0].id);
   const kept = check(mine, {
     'the paid ticket is listed and valid': (ticket) =>
-      ticket !== undefined && ticket.state === 'valid' && ticket.seat_id === reservation.seats[0].id,
+      ticket !== undefined && ticket.state === 'valid' && ticket.seat_id === reservation.seats[0].seat_id,
   });
   if (!kept) fail('the paid ticket is not listed');
   const qr = call('qr', 'GET', `${API}/tickets/${mine.id}/qr`, [200], signedIn);

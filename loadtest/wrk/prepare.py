@@ -44,7 +44,7 @@ seats = json.loads(connection.getresponse().read())["items"]
 
 
 def choice(seat):
-    return json.dumps({"seats": [{"seat_id": seat["id"], "version": seat["version"]}]})
+    return json.dumps({"seats": [{"seat_id": seat["seat_id"], "version": seat["version"]}]})
 
 
 half = len(tokens) // 2

@@ -25,7 +25,7 @@ pub struct ShowReport {
 }
 
 /// Whether the books are right. All differences are zero when they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciliation {
     /// Sum of all entries; zero when nothing was made or lost.
     pub entries_sum_minor: i64,
@@ -39,6 +39,8 @@ pub struct Reconciliation {
     pub half_paid_reservations: i64,
     /// Sum of all wallet balances.
     pub wallets_total_minor: i64,
+    /// ISO 4217 code of all of it.
+    pub currency: String,
 }
 
 /// How many events wait to be sent.

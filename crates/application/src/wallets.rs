@@ -38,6 +38,8 @@ pub struct WalletEntry {
     pub amount_minor: i64,
     /// Balance after this entry.
     pub balance_after_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
     /// The charge or payment it belongs to.
     pub reference_id: Uuid,
     /// When.

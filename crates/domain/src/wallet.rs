@@ -12,7 +12,7 @@ impl ChargeAmount {
         if (1..=max_minor).contains(&minor) {
             Ok(Self(minor))
         } else {
-            Err(Faults::one("amount", format!("must be 1 to {max_minor} minor units")))
+            Err(Faults::one("amount_minor", format!("must be 1 to {max_minor} minor units")))
         }
     }
 

@@ -24,7 +24,7 @@ use onsale_domain::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::endpoints::seats::SeatDto;
+use crate::endpoints::seats::SeatNowDto;
 
 macro_rules! catalogue {
     ($($name:ident $code:literal $status:literal $title:literal)*) => {
@@ -140,7 +140,7 @@ pub struct ProblemDto {
     /// The seats that were asked for, as they are now (`seat_taken`, `version_conflict`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    pub seats: Vec<SeatDto>,
+    pub seats: Vec<SeatNowDto>,
 }
 
 /// One value that is not right.
@@ -227,7 +227,7 @@ impl ApiError {
                 .iter()
                 .map(|fault| FaultDto { field: fault.field.clone(), message: fault.message.clone() })
                 .collect(),
-            seats: self.seats.iter().map(SeatDto::from).collect(),
+            seats: self.seats.iter().map(SeatNowDto::from).collect(),
         };
         builder
             .insert_header((header::CACHE_CONTROL, "no-store"))

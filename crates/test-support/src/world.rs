@@ -279,14 +279,14 @@ impl App {
     /// What a reservation of these seats sends.
     pub fn choice(seats: &[Value]) -> Value {
         let chosen: Vec<Value> =
-            seats.iter().map(|seat| json!({ "seat_id": seat["id"], "version": seat["version"] })).collect();
+            seats.iter().map(|seat| json!({ "seat_id": seat["seat_id"], "version": seat["version"] })).collect();
         json!({ "seats": chosen })
     }
 
     /// Puts money into the wallet.
     pub async fn charge(&self, client: &Client, amount: i64) {
         let key = Uuid::new_v4().to_string();
-        let body = json!({ "amount": amount });
+        let body = json!({ "amount_minor": amount });
         client.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], body).await.expect(201);
     }
 

@@ -26,9 +26,9 @@ pub struct SectionStock {
     /// Seats.
     pub stock: Stock,
     /// Lowest price in minor units.
-    pub price_min: i64,
+    pub price_min_minor: i64,
     /// Highest price in minor units.
-    pub price_max: i64,
+    pub price_max_minor: i64,
     /// ISO 4217 code.
     pub currency: String,
 }
@@ -74,8 +74,8 @@ impl ConcertStock {
                 match whole.sections.iter_mut().find(same) {
                     Some(known) => {
                         known.stock = known.stock.plus(&section.stock);
-                        known.price_min = known.price_min.min(section.price_min);
-                        known.price_max = known.price_max.max(section.price_max);
+                        known.price_min_minor = known.price_min_minor.min(section.price_min_minor);
+                        known.price_max_minor = known.price_max_minor.max(section.price_max_minor);
                     }
                     None => whole.sections.push(section.clone()),
                 }

@@ -11,50 +11,21 @@ use onsale_domain::{ids::ConcertId, queue::hex};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{ApiResult, instant, private};
+use super::{
+    ApiResult, instant, private,
+    seats::{SeatCountsDto, SectionDto},
+};
 use crate::{
     extract::{Id, QueueToken, SignedIn, State},
     problem::ApiError,
 };
-
-/// Seats of a concert's shows to come, all together.
-#[derive(Serialize, ToSchema)]
-pub struct StockDto {
-    /// Seats that nobody holds.
-    #[schema(example = 18_437)]
-    left: i64,
-    /// Seats in reservations that are not paid yet.
-    #[schema(example = 420)]
-    held: i64,
-}
-
-/// Seats of one section, all shows to come together.
-#[derive(Serialize, ToSchema)]
-pub struct SectionDto {
-    #[schema(example = "A")]
-    section: String,
-    /// Seats that nobody holds.
-    #[schema(example = 1_204)]
-    left: i64,
-    /// Seats in reservations that are not paid yet.
-    #[schema(example = 37)]
-    held: i64,
-    /// Lowest price, minor units.
-    #[schema(example = 99_000)]
-    price_min: i64,
-    /// Highest price, minor units.
-    #[schema(example = 154_000)]
-    price_max: i64,
-    #[schema(example = "KRW")]
-    currency: String,
-}
 
 /// What everybody may know of a line.
 #[derive(Serialize, ToSchema)]
 pub struct QueueOverview {
     /// Stage of the sale.
     #[schema(example = "on_sale")]
-    state: String,
+    sale_state: String,
     /// Fans waiting.
     #[schema(example = 41_199)]
     waiting: i64,
@@ -77,9 +48,9 @@ pub struct QueueOverview {
     /// how it was last.
     #[schema(example = false)]
     recovering: bool,
-    /// Seats; null when they could not be counted yet.
-    stock: Option<StockDto>,
-    /// Seats and prices by section.
+    /// Seats of all shows to come together; null when they could not be counted yet.
+    stock: Option<SeatCountsDto>,
+    /// Seats and prices by section, all shows to come together.
     sections: Vec<SectionDto>,
     /// SHA-256 of the seed of the opening draw, lower-case hex; null when the line has none.
     draw_commitment: Option<String>,
@@ -87,6 +58,7 @@ pub struct QueueOverview {
 
 /// A probable wait in seconds.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Eta)]
 pub struct EtaDto {
     /// If the line goes on as fast as it has, at best as planned.
     #[schema(example = 5_880)]
@@ -139,8 +111,8 @@ pub struct QueuePlace {
     /// Fans who came back after a lapsed turn and go first; `position` does not count them.
     #[schema(example = 0)]
     returning: i64,
-    /// Seats; null when they could not be counted yet.
-    stock: Option<StockDto>,
+    /// Seats of all shows to come together; null when they could not be counted yet.
+    stock: Option<SeatCountsDto>,
     /// The chances in plain words; null unless waiting, when the sale is closed, and when seats could not be counted yet.
     #[schema(
         example = "about 18,400 seats left, 420 in open reservations; you are number 41200 in line: not enough unless many before you do not buy."
@@ -148,8 +120,8 @@ pub struct QueuePlace {
     odds: Option<String>,
 }
 
-fn stock_of(line: &LineState) -> Option<StockDto> {
-    line.stock.as_ref().map(|stock| StockDto { left: stock.total.available, held: stock.total.held })
+fn stock_of(line: &LineState) -> Option<SeatCountsDto> {
+    line.stock.as_ref().map(|stock| stock.total.into())
 }
 
 impl From<PlaceView> for QueuePlace {
@@ -205,16 +177,8 @@ pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
 async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError> {
     let LineView { line, stats, promoted_per_minute, draw_commitment } = state.facades.line.overview(concert).await?;
     let sections = line.stock.iter().flat_map(|stock| &stock.sections);
-    let sections = sections.map(|section| SectionDto {
-        section: section.section.clone(),
-        left: section.stock.available,
-        held: section.stock.held,
-        price_min: section.price_min,
-        price_max: section.price_max,
-        currency: section.currency.clone(),
-    });
     let told = QueueOverview {
-        state: line.state.as_str().to_owned(),
+        sale_state: line.state.as_str().to_owned(),
         waiting: stats.waiting,
         active: stats.active,
         registered: stats.registered,
@@ -222,7 +186,7 @@ async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError
         sold_out: line.sold_out,
         recovering: line.recovering,
         stock: stock_of(&line),
-        sections: sections.collect(),
+        sections: sections.map(SectionDto::from).collect(),
         message: line.message,
         draw_commitment: draw_commitment.map(hex),
     };

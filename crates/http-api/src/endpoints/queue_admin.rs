@@ -150,7 +150,7 @@ impl From<QueuePolicy> for QueuePolicyDto {
 pub struct QueueStatsDto {
     /// Stage of the sale.
     #[schema(example = "on_sale")]
-    state: String,
+    sale_state: String,
     /// Fans waiting now.
     waiting: i64,
     /// Fans active now.
@@ -175,7 +175,7 @@ pub struct QueueStatsDto {
 
 fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
     QueueStatsDto {
-        state: state.as_str().to_owned(),
+        sale_state: state.as_str().to_owned(),
         waiting: stats.waiting,
         active: stats.active,
         joined_total: stats.joined_total,
@@ -336,6 +336,7 @@ pub struct LineMessage {
 
 /// The wait at one position.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ForecastRow)]
 pub struct ForecastRowDto {
     #[schema(example = 21_000)]
     position: i64,

@@ -115,9 +115,10 @@ pub struct FairnessReportDto {
 
 /// An action of an operator.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
 pub struct AuditEntryDto {
     id: i64,
-    at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
     /// Who.
     actor_id: Uuid,
     /// `create`, `edit`, `policy`, `admit`, or the stage that the sale was put into.
@@ -128,6 +129,7 @@ pub struct AuditEntryDto {
 
 /// One value that an action changed or set.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditChange)]
 pub struct AuditChangeDto {
     #[schema(example = "batch")]
     what: String,
@@ -372,7 +374,7 @@ pub(crate) async fn audit(_operator: Operator, state: State, id: Id, query: Quer
     let next_cursor = records.last().filter(|_| more).map(|record| record.id.to_string());
     let items = records.into_iter().map(|record| AuditEntryDto {
         id: record.id,
-        at: instant(record.at),
+        created_at: instant(record.at),
         actor_id: record.entry.actor.0,
         action: record.entry.action,
         changes: record

@@ -45,6 +45,8 @@ pub struct ReconciliationDto {
     half_paid_reservations: i64,
     /// Sum of all wallets.
     wallets_total_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
 }
 
 /// Events that wait to be sent.
@@ -95,6 +97,7 @@ pub(crate) async fn reconciliation(_operator: Operator, state: State) -> ApiResu
         payments_less_revenue_minor: r.payments_less_revenue_minor,
         half_paid_reservations: r.half_paid_reservations,
         wallets_total_minor: r.wallets_total_minor,
+        currency: r.currency,
     }))
 }
 

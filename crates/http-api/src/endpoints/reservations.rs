@@ -65,7 +65,7 @@ pub struct ReservationDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReservedSeat)]
 pub struct ReservedSeatDto {
-    id: Uuid,
+    seat_id: Uuid,
     #[schema(example = "A")]
     section: String,
     #[schema(example = "1")]
@@ -105,7 +105,7 @@ pub struct PaymentDto {
 impl From<&Reservation> for ReservationDto {
     fn from(reservation: &Reservation) -> Self {
         let seats = reservation.seats.iter().map(|seat| ReservedSeatDto {
-            id: seat.id.0,
+            seat_id: seat.id.0,
             section: seat.section.clone(),
             row: seat.row.clone(),
             number: seat.number,

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, get};
-use onsale_application::seat_maps::{SeatMap, SeatView};
-use onsale_domain::ids::ShowId;
+use onsale_application::{
+    line::SectionStock,
+    seat_maps::{SeatMap, SeatView},
+};
+use onsale_domain::{ids::ShowId, queue::Stock};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -20,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Seat)]
 pub struct SeatDto {
-    id: Uuid,
+    seat_id: Uuid,
     #[schema(example = "A")]
     section: String,
     #[schema(example = "1")]
@@ -41,7 +44,7 @@ pub struct SeatDto {
 impl From<&SeatView> for SeatDto {
     fn from(seat: &SeatView) -> Self {
         Self {
-            id: seat.id.0,
+            seat_id: seat.id.0,
             section: seat.section.clone(),
             row: seat.row.clone(),
             number: seat.number,
@@ -49,6 +52,32 @@ impl From<&SeatView> for SeatDto {
             state: seat.state.as_str().to_owned(),
             version: seat.version,
         }
+    }
+}
+
+/// A seat that a fan asked for, as it is now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = SeatNow)]
+pub struct SeatNowDto {
+    seat_id: Uuid,
+    #[schema(example = "A")]
+    section: String,
+    #[schema(example = "1")]
+    row: String,
+    #[schema(example = 12)]
+    number: i32,
+    /// `available`, `held`, `sold` or `blocked`.
+    #[schema(example = "held")]
+    state: String,
+    /// Send it back when reserving.
+    #[schema(example = 2)]
+    version: i32,
+}
+
+impl From<&SeatView> for SeatNowDto {
+    fn from(seat: &SeatView) -> Self {
+        let SeatDto { seat_id, section, row, number, state, version, .. } = seat.into();
+        Self { seat_id, section, row, number, state, version }
     }
 }
 
@@ -87,32 +116,72 @@ pub struct RenderedSeats {
     rendered: Rendered,
 }
 
-/// Counts and prices of a section.
+/// Seats by what has become of them.
 #[derive(Serialize, ToSchema)]
-#[schema(as = SectionAvailability)]
+#[schema(as = SeatCounts)]
+pub struct SeatCountsDto {
+    /// Seats that nobody holds.
+    #[schema(example = 18_437)]
+    available: i64,
+    /// Seats in reservations that are not paid yet.
+    #[schema(example = 420)]
+    held: i64,
+    /// Seats that are paid.
+    #[schema(example = 31_143)]
+    sold: i64,
+}
+
+impl From<Stock> for SeatCountsDto {
+    fn from(stock: Stock) -> Self {
+        Self { available: stock.available, held: stock.held, sold: stock.sold }
+    }
+}
+
+/// Seats and prices of one section.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Section)]
 pub struct SectionDto {
     #[schema(example = "A")]
     section: String,
-    #[schema(example = 18)]
+    /// Seats that nobody holds.
+    #[schema(example = 1_204)]
     available: i64,
-    #[schema(example = 4)]
+    /// Seats in reservations that are not paid yet.
+    #[schema(example = 37)]
     held: i64,
-    #[schema(example = 28)]
+    /// Seats that are paid.
+    #[schema(example = 259)]
     sold: i64,
     /// Lowest price in minor units.
     #[schema(example = 99_000)]
-    price_low_minor: i64,
+    price_min_minor: i64,
     /// Highest price in minor units.
-    #[schema(example = 150_000)]
-    price_high_minor: i64,
+    #[schema(example = 154_000)]
+    price_max_minor: i64,
+    /// ISO 4217 code of the prices.
+    #[schema(example = "KRW")]
+    currency: String,
+}
+
+impl From<&SectionStock> for SectionDto {
+    fn from(section: &SectionStock) -> Self {
+        let Stock { available, held, sold } = section.stock;
+        Self {
+            section: section.section.clone(),
+            available,
+            held,
+            sold,
+            price_min_minor: section.price_min_minor,
+            price_max_minor: section.price_max_minor,
+            currency: section.currency.clone(),
+        }
+    }
 }
 
 /// What is left of a show.
 #[derive(Serialize, ToSchema)]
 pub struct Availability {
     show_id: Uuid,
-    #[schema(example = "KRW")]
-    currency: String,
     #[schema(example = 18)]
     available: i64,
     #[schema(example = 4)]
@@ -128,26 +197,10 @@ pub struct Availability {
 #[get("/shows/{id}/availability")]
 pub(crate) async fn availability(request: HttpRequest, state: State, id: Id) -> ApiResult {
     let show = state.facades.seat_maps.availability(ShowId(id.0)).await?;
-    let sections: Vec<SectionDto> = show
-        .sections
-        .into_iter()
-        .map(|s| SectionDto {
-            section: s.section,
-            available: s.stock.available,
-            held: s.stock.held,
-            sold: s.stock.sold,
-            price_low_minor: s.price_min,
-            price_high_minor: s.price_max,
-        })
-        .collect();
-    let body = Availability {
-        show_id: show.show_id.0,
-        currency: show.currency,
-        available: sections.iter().map(|s| s.available).sum(),
-        held: sections.iter().map(|s| s.held).sum(),
-        sold: sections.iter().map(|s| s.sold).sum(),
-        sections,
-    };
+    let Stock { available, held, sold } =
+        show.sections.iter().fold(Stock::default(), |sum, section| sum.plus(&section.stock));
+    let sections = show.sections.iter().map(SectionDto::from).collect();
+    let body = Availability { show_id: show.show_id.0, available, held, sold, sections };
     Ok(Rendered::json(&body)?.respond(&request, "no-cache"))
 }
 

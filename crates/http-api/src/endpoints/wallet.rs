@@ -31,7 +31,7 @@ pub struct WalletDto {
 pub struct NewCharge {
     /// Minor units, 1 up to the installation's limit (10,000,000 unless configured otherwise).
     #[schema(example = 1_000_000, minimum = 1)]
-    amount: i64,
+    amount_minor: i64,
 }
 
 /// A charge.
@@ -62,6 +62,8 @@ pub struct WalletEntryDto {
     amount_minor: i64,
     #[schema(example = 1_000_000)]
     balance_after_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
     /// The charge or payment.
     reference_id: Uuid,
     created_at: DateTime<Utc>,
@@ -88,6 +90,7 @@ impl From<WalletEntry> for WalletEntryDto {
             kind: entry.kind,
             amount_minor: entry.amount_minor,
             balance_after_minor: entry.balance_after_minor,
+            currency: entry.currency,
             reference_id: entry.reference_id,
             created_at: instant(entry.created_at),
         }
@@ -131,6 +134,6 @@ pub(crate) async fn charge(user: SignedIn, state: State, key: IdempotencyKey, bo
         }),
     };
     let wallets = state.facades.wallets.clone();
-    let write = async move { wallets.charge(user.0, body.value.amount, idempotent).await };
+    let write = async move { wallets.charge(user.0, body.value.amount_minor, idempotent).await };
     Ok(answer(&state.detached.run(write).await??))
 }

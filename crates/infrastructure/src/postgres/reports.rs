@@ -45,11 +45,13 @@ impl ReportQueries for Postgres {
         // Seconds for millions of reservations, where other statements take milliseconds; compiling it would cost one more.
         let settings = "SELECT set_config('statement_timeout', '60s', true), set_config('jit', 'off', true)";
         let _: Vec<(String, String)> = tx.rows(statement::<(Text, Text)>(settings)).await?;
-        let rows: Vec<(i64, i64, i64, i64, i64, i64)> = tx
-            .rows(statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt)>(include_str!("sql/reconciliation.sql")))
+        let rows: Vec<(i64, i64, i64, i64, i64, i64, String)> = tx
+            .rows(statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, Text)>(include_str!(
+                "sql/reconciliation.sql"
+            )))
             .await?;
         tx.rollback().await?;
-        let (entries_sum_minor, unbalanced, wallets_differing, less_revenue, half_paid, wallets_total_minor) =
+        let (entries_sum_minor, unbalanced, wallets_differing, less_revenue, half_paid, wallets_total_minor, currency) =
             rows.into_iter().next().ok_or_else(|| impossible("no reconciliation"))?;
         Ok(Reconciliation {
             entries_sum_minor,
@@ -58,6 +60,7 @@ impl ReportQueries for Postgres {
             payments_less_revenue_minor: less_revenue,
             half_paid_reservations: half_paid,
             wallets_total_minor,
+            currency,
         })
     }
 

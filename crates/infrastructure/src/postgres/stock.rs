@@ -41,11 +41,11 @@ impl StockQueries for Postgres {
                 let currency = currency.clone();
                 shows.push(ShowStock { show_id: ShowId(show), to_come, seats_per_fan, currency, sections: vec![] });
             }
-            if let (Some(last), Some(section), Some(price_min), Some(price_max)) =
+            if let (Some(last), Some(section), Some(price_min_minor), Some(price_max_minor)) =
                 (shows.last_mut(), section, low, high)
             {
                 let stock = Stock { available, held, sold };
-                last.sections.push(SectionStock { section, stock, price_min, price_max, currency });
+                last.sections.push(SectionStock { section, stock, price_min_minor, price_max_minor, currency });
             }
         }
         Ok(ConcertStock::of(shows))

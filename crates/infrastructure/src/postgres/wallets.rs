@@ -39,10 +39,10 @@ impl WalletQueries for Postgres {
     }
 
     async fn entries(&self, user: UserId, before: Option<i64>, limit: i64) -> Result<Vec<WalletEntry>, StoreError> {
-        let rows: Vec<(i64, String, i64, i64, Uuid, DateTime<Utc>)> = self
+        let rows: Vec<(i64, String, i64, i64, String, Uuid, DateTime<Utc>)> = self
             .rows(|| {
-                statement::<(BigInt, Text, BigInt, BigInt, SqlUuid, Timestamptz)>(
-                    "SELECT e.id, t.kind, e.amount_minor, e.balance_after_minor, t.reference_id, e.created_at
+                statement::<(BigInt, Text, BigInt, BigInt, Text, SqlUuid, Timestamptz)>(
+                    "SELECT e.id, t.kind, e.amount_minor, e.balance_after_minor, a.currency::text, t.reference_id, e.created_at
                      FROM ledger_accounts a
                      JOIN ledger_entries e ON e.account_id = a.id
                      JOIN ledger_transactions t ON t.id = e.transaction_id
@@ -56,11 +56,12 @@ impl WalletQueries for Postgres {
             .await?;
         Ok(rows
             .into_iter()
-            .map(|(id, kind, amount_minor, balance_after_minor, reference_id, created_at)| WalletEntry {
+            .map(|(id, kind, amount_minor, balance_after_minor, currency, reference_id, created_at)| WalletEntry {
                 id,
                 kind,
                 amount_minor,
                 balance_after_minor,
+                currency,
                 reference_id,
                 created_at,
             })

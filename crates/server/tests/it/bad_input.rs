@@ -206,7 +206,7 @@ async fn idempotency_keys_have_a_form_and_an_owner() {
     let app = world.app().await;
     let fans = app.fans(2, 0).await;
     let charge = async |fan: &onsale_test_support::Client, key: &str| {
-        fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount": 5 })).await
+        fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": 5 })).await
     };
     for key in ["", &"x".repeat(129), "with space", "caf\u{e9}"] {
         charge(&fans[0], key).await.expect_problem(400, "idempotency_key_invalid");

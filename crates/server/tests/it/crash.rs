@@ -66,7 +66,7 @@ async fn whole_flow(fan: Client, sale: Sale, seat: usize) {
         let path = format!("shows/{}/reservations", sale.show);
         let reserved = fan.try_raw("POST", &path, &json, Some(choice)).await.ok()?;
         let keyed = [("Content-Type", "application/json"), ("Idempotency-Key", "charge")];
-        let amount = json!({ "amount": 100 }).to_string().into_bytes();
+        let amount = json!({ "amount_minor": 100 }).to_string().into_bytes();
         fan.try_raw("POST", "me/wallet/charges", &keyed, Some(amount)).await.ok()?;
         let pay = format!("reservations/{}/payment", reserved.json["id"].as_str()?);
         fan.try_raw("POST", &pay, &[], None).await.ok()

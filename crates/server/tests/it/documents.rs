@@ -1,7 +1,11 @@
 //! Documents that must stay true.
 
+use std::collections::BTreeSet;
+
+use onsale_domain::concert::SaleState;
 use onsale_http_api::problem::Code;
 use onsale_test_support::World;
+use serde_json::Value;
 
 fn project_file(path: &str) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
@@ -20,6 +24,86 @@ fn every_code_is_documented() {
     for code in Code::ALL {
         assert!(api.contains(&format!("`{}`", code.as_str())), "docs/API.md does not name {}", code.as_str());
     }
+}
+
+/// Names of the schemas that this value refers to.
+fn referred(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(name) = members.get("$ref").and_then(Value::as_str) {
+                found.extend(name.rsplit('/').next().map(str::to_owned));
+            }
+            members.values().for_each(|member| referred(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| referred(item, found)),
+        _ => {}
+    }
+}
+
+/// One thing has one name in every body: money in minor units with its currency beside it, seats and their counts, stages, moments.
+#[test]
+fn the_api_speaks_one_vocabulary() {
+    let document = onsale_http_api::openapi::document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut requests = BTreeSet::new();
+    for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    {
+        referred(&operation["requestBody"], &mut requests);
+    }
+    let no_members = serde_json::Map::new();
+    let members_of = |name: &str| schemas[name]["properties"].as_object().unwrap_or(&no_members);
+    let containers = |inner: &str| {
+        let holds = |schema: &Value| {
+            let mut found = BTreeSet::new();
+            referred(schema, &mut found);
+            found.contains(inner)
+        };
+        schemas.iter().filter(|(_, schema)| holds(schema)).map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    let mut faults = vec![];
+    for name in schemas.keys() {
+        let members = members_of(name);
+        let has = |member: &str| members.contains_key(member);
+        for (member, schema) in members {
+            let mut fault = |what: &str| faults.push(format!("{name}.{member} {what}"));
+            let words: Vec<&str> = member.split('_').collect();
+            if words.iter().any(|word| ["price", "amount", "balance", "revenue", "cost"].contains(word))
+                && !member.ends_with("_minor")
+            {
+                fault("is money, in minor units: `..._minor`");
+            }
+            let bound = words.iter().any(|word| ["low", "high"].contains(word)) && member.ends_with("_minor");
+            if bound || ["left", "free", "remaining", "taken"].contains(&member.as_str()) {
+                fault("has another name: `price_min_minor`, `price_max_minor`; `available`, `held`, `sold`");
+            }
+            if schema["format"] == "date-time" && !member.ends_with("_at") {
+                fault("is a moment: `..._at`");
+            }
+            let stage =
+                schema["example"].as_str().and_then(SaleState::parse).is_some_and(|stage| stage != SaleState::PreQueue);
+            if stage && member != "sale_state" || member == "sale_state" && !stage && !schema["example"].is_null() {
+                fault("and `sale_state` are the same");
+            }
+        }
+        if name.ends_with("Dto") {
+            faults.push(format!("{name} is no word of the API"));
+        }
+        let money = members.keys().any(|member| member.ends_with("_minor"));
+        let beside = has("currency") || {
+            let around = containers(name);
+            !around.is_empty() && around.iter().all(|container| members_of(container).contains_key("currency"))
+        };
+        if money && !beside && !requests.contains(name) && name != "SeatBlock" && name != "NewSeat" {
+            faults.push(format!("{name} has money without its `currency`"));
+        }
+        if has("row") && !(has("section") && has("number") && (has("seat_id") || name == "NewSeat")) {
+            faults.push(format!("{name} is a seat: `seat_id`, `section`, `row`, `number`"));
+        }
+        if has("version") && has("section") && has("id") {
+            faults.push(format!("{name}.id is a seat's: `seat_id`"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,7 +164,7 @@ async fn wallets_are_filled_for_nothing_only_on_purpose() {
     world.set("ONSALE_MONEY_FREE_TOP_UP", "false");
     let app = world.app().await;
     let fan = app.fans(1, 70).await.remove(0);
-    let charge = fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], json!({ "amount": 5 })).await;
+    let charge = fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], json!({ "amount_minor": 5 })).await;
     charge.expect_problem(403, "no_free_top_up");
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 70);
     app.stop().await;

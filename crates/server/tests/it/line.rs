@@ -44,7 +44,7 @@ async fn never_again_10_the_first_in_line_reads_one_and_each_concert_has_its_own
     fans[0].get(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect_problem(404, "not_in_line");
     fans[0].delete(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect_problem(404, "not_in_line");
     let public = app.nobody().get(&format!("concerts/{}/queue", sale.concert)).await.expect(200);
-    assert_eq!((public.json["waiting"].as_u64(), public.json["state"].as_str()), (Some(2), Some("on_sale")));
+    assert_eq!((public.json["waiting"].as_u64(), public.json["sale_state"].as_str()), (Some(2), Some("on_sale")));
     app.stop().await;
     world.close().await;
 }

@@ -10,7 +10,7 @@ async fn never_again_1_a_charge_adds_exactly_its_amount() {
     let app = world.app().await;
     let fan = app.fan("mina").await;
     let charge = async |key: &str, amount: i64| {
-        fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount": amount })).await
+        fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": amount })).await
     };
     assert_eq!(charge("a", 1_000).await.expect(201).json["balance_minor"], 1_000);
     assert_eq!(charge("b", 100).await.expect(201).json["balance_minor"], 1_100);
@@ -40,7 +40,7 @@ async fn amounts_that_make_no_sense_charge_nothing() {
     let fan = app.fan("mina").await;
     let charge = async |amount: &str| {
         let headers = [("Idempotency-Key", "k"), ("Content-Type", "application/json")];
-        let body = format!("{{\"amount\":{amount}}}").into_bytes();
+        let body = format!("{{\"amount_minor\":{amount}}}").into_bytes();
         fan.raw("POST", "me/wallet/charges", &headers, Some(body)).await
     };
     for amount in ["0", "-1", "10000001", "9223372036854775807", "-9223372036854775808"] {
@@ -49,7 +49,7 @@ async fn amounts_that_make_no_sense_charge_nothing() {
     for amount in ["1.5", "1e3", "9223372036854775808", "1e400", "NaN", "\"100\"", "null", "true", "[1]"] {
         charge(amount).await.expect_problem(400, "malformed_request");
     }
-    let keyless = fan.post("me/wallet/charges", json!({ "amount": 1 })).await;
+    let keyless = fan.post("me/wallet/charges", json!({ "amount_minor": 1 })).await;
     keyless.expect_problem(400, "idempotency_key_required");
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 0);
     app.stop().await;
@@ -61,14 +61,13 @@ async fn the_same_key_at_once_charges_once_and_different_keys_all() {
     let world = World::new().await;
     let (one, two) = (world.app().await, world.app().await);
     let fan = one.fan("mina").await;
-    let same =
-        at_once((0..50).map(|index| {
-            let fan = if index % 2 == 0 { fan.clone() } else { fan.at(&two.base) };
-            async move {
-                fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "one")], json!({ "amount": 500 })).await
-            }
-        }))
-        .await;
+    let same = at_once((0..50).map(|index| {
+        let fan = if index % 2 == 0 { fan.clone() } else { fan.at(&two.base) };
+        async move {
+            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "one")], json!({ "amount_minor": 500 })).await
+        }
+    }))
+    .await;
     let done: Vec<_> = same.iter().filter(|answer| answer.status == 201).collect();
     assert!(!done.is_empty() && done.iter().all(|answer| answer.bytes == done[0].bytes), "{:?}", tally(&same));
     assert!(
@@ -77,17 +76,14 @@ async fn the_same_key_at_once_charges_once_and_different_keys_all() {
         tally(&same)
     );
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 500);
-    let different =
-        at_once(
-            (0..30).map(|_| {
-                let fan = fan.clone();
-                let key = Uuid::new_v4().to_string();
-                async move {
-                    fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], json!({ "amount": 10 })).await
-                }
-            }),
-        )
-        .await;
+    let different = at_once((0..30).map(|_| {
+        let fan = fan.clone();
+        let key = Uuid::new_v4().to_string();
+        async move {
+            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", &key)], json!({ "amount_minor": 10 })).await
+        }
+    }))
+    .await;
     assert_eq!(tally(&different), [("201".to_owned(), 30)].into());
     assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 800);
     one.assert_books_balance().await;

@@ -110,11 +110,11 @@ async fn a_line_that_has_nothing_left_says_so_at_once_and_opens_again() {
     // Until they have been counted for the first time.
     while app.nobody().get(&overview).await.expect(200).json["stock"].is_null() {}
     let place = fans[2].get(&me).await.expect(200);
-    assert_eq!((place.json["stock"]["left"].as_i64(), place.json["sold_out"].as_bool()), (Some(2), Some(false)));
+    assert_eq!((place.json["stock"]["available"].as_i64(), place.json["sold_out"].as_bool()), (Some(2), Some(false)));
     assert!(place.json["odds"].as_str().unwrap().starts_with("2 seats left, 0 in open reservations; you are number 1"));
     let public = app.nobody().get(&overview).await.expect(200);
     let section = &public.json["sections"][0];
-    assert_eq!((section["section"].as_str(), section["price_min"].as_i64()), (Some("A"), Some(100)));
+    assert_eq!((section["section"].as_str(), section["price_min_minor"].as_i64()), (Some("A"), Some(100)));
     let seats = app.seats(&fans[0], &sale).await;
     let held = fans[0]
         .post(&format!("shows/{}/reservations", sale.show), onsale_test_support::App::choice(&seats))
@@ -123,7 +123,7 @@ async fn a_line_that_has_nothing_left_says_so_at_once_and_opens_again() {
     // All held: not sold out, for they may come back.
     let until = async |sold_out: bool, left: i64, held: i64| loop {
         let json = app.nobody().get(&overview).await.expect(200).json;
-        if json["sold_out"] == sold_out && json["stock"]["left"] == left && json["stock"]["held"] == held {
+        if json["sold_out"] == sold_out && json["stock"]["available"] == left && json["stock"]["held"] == held {
             break;
         }
         tokio::task::yield_now().await;
@@ -247,7 +247,7 @@ async fn a_line_that_has_not_begun_is_answered_clearly_whatever_is_asked() {
     fan.delete(&me).await.expect_problem(404, "not_found");
     let body = serde_json::json!({ "sale_state": "scheduled" });
     operator.send("PATCH", &format!("admin/concerts/{id}"), &[("If-Match", "\"1\"")], body).await.expect(200);
-    assert_eq!(fan.get(&line).await.expect(200).json["state"], "scheduled");
+    assert_eq!(fan.get(&line).await.expect(200).json["sale_state"], "scheduled");
     fan.post_empty(&joins).await.expect_problem(409, "sale_not_open");
     fan.get(&me).await.expect_problem(409, "sale_not_open");
     fan.delete(&me).await.expect_problem(409, "sale_not_open");

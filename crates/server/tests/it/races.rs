@@ -231,7 +231,7 @@ async fn never_again_23_an_overdue_seat_is_taken_over_by_exactly_one() {
     let over = "UPDATE reservations SET expires_at = now(); UPDATE seats SET held_until = now()";
     world.sql().await.run(over).await.unwrap();
     let body =
-        json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["id"], "version": 2 })).collect::<Vec<_>>() });
+        json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["seat_id"], "version": 2 })).collect::<Vec<_>>() });
     let answers = at_once(fans[..40].iter().map(|fan| {
         let (fan, path, body) = (fan.clone(), path.clone(), body.clone());
         async move { fan.post(&path, body).await }

@@ -61,7 +61,7 @@ async fn never_again_3_an_overdue_hold_is_free_at_once_without_a_sweeper() {
     assert_eq!(fans[0].get(&format!("reservations/{id}")).await.expect(200).json["state"], "expired");
     fans[0].post_empty(&format!("reservations/{id}/payment")).await.expect_problem(410, "reservation_expired");
     let held =
-        json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["id"], "version": 2 })).collect::<Vec<_>>() });
+        json!({ "seats": seats.iter().map(|s| json!({ "seat_id": s["seat_id"], "version": 2 })).collect::<Vec<_>>() });
     let key = [("Idempotency-Key", "past-the-copy")];
     let second = fans[1].send("POST", &path, &key, held).await.expect(201);
     assert_eq!(second.json["seats"].as_array().unwrap().len(), 2);
@@ -147,7 +147,7 @@ async fn limits_and_wrong_choices_hold_nothing() {
     fan.post(&path, App::choice(&twice)).await.expect_problem(422, "validation_failed");
     let mixed = [seats[0].clone(), foreign[0].clone()];
     fan.post(&path, App::choice(&mixed)).await.expect_problem(422, "seat_unknown");
-    let never = json!({ "seats": [{ "seat_id": seats[0]["id"], "version": 99 }] });
+    let never = json!({ "seats": [{ "seat_id": seats[0]["seat_id"], "version": 99 }] });
     fan.post(&path, never).await.expect_problem(409, "version_conflict");
     let mut many = vec![];
     many.resize(10_000, seats[0].clone());

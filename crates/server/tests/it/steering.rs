@@ -64,7 +64,7 @@ async fn operators_admit_forecast_and_speak_and_the_audit_log_has_it_all() {
         items[2]["changes"].as_array().unwrap().iter().map(|change| change["what"].as_str().unwrap()).collect();
     assert_eq!(changes, ["interval_secs", "active_limit"]);
     assert_eq!(items[0]["changes"][0]["to"], words);
-    assert!(items.iter().all(|item| item["actor_id"].is_string() && item["at"].is_string()));
+    assert!(items.iter().all(|item| item["actor_id"].is_string() && item["created_at"].is_string()));
     let page = operator.get(&format!("{admin}/audit?limit=3")).await.expect(200).json;
     let next = page["next_cursor"].as_str().unwrap();
     let rest = operator.get(&format!("{admin}/audit?limit=100&cursor={next}")).await.expect(200).json;

@@ -102,7 +102,7 @@ async fn while_postgresql_is_away_nothing_is_half_done_and_afterwards_all_goes_o
     stack.kill_postgres().await;
     unavailable(fan.post_empty(&pay).await);
     unavailable(fan.get("me/wallet").await);
-    let charge = json!({ "amount": 5 });
+    let charge = json!({ "amount_minor": 5 });
     unavailable(fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge.clone()).await);
     let sign_up = json!({ "email": "a@example.org", "password": "correct horse", "display_name": "A" });
     unavailable(app.nobody().post("auth/signup", sign_up.clone()).await);

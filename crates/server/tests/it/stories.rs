@@ -317,7 +317,7 @@ async fn never_again_41_what_is_finished_is_replayed_to_everybody_at_once() {
     let world = World::new().await;
     let apps = [world.app().await, world.app().await];
     let fan = apps[0].fans(1, 0).await.remove(0);
-    let body = json!({ "amount": 500 });
+    let body = json!({ "amount_minor": 500 });
     let key = [("Idempotency-Key", "top-up")];
     let first = fan.send("POST", "me/wallet/charges", &key, body.clone()).await.expect(201);
     for _ in 0..20 {

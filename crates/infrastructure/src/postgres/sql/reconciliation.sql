@@ -42,5 +42,6 @@ WITH postings AS (
 )
 SELECT postings.minor, postings.unbalanced, accounts.differing,
     (SELECT coalesce(sum(amount_minor), 0)::bigint FROM payments WHERE state = 'captured') - accounts.revenue_minor,
-    (SELECT count(*) FROM half_paid), accounts.wallets_minor
+    (SELECT count(*) FROM half_paid), accounts.wallets_minor,
+    (SELECT min(currency)::text FROM ledger_accounts WHERE kind = 'revenue')
 FROM postings, accounts

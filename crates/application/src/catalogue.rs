@@ -9,7 +9,7 @@ use onsale_domain::{
     fault::Faults,
     ids::{ConcertId, ShowId, UserId},
     queue::{PolicyWarning, QueuePolicy},
-    seat::NewSeat,
+    seat::{NewSeat, SeatPlace},
     show::ShowDetails,
     text,
 };
@@ -103,18 +103,18 @@ pub struct ForSale {
     /// Seats that are not kept back, whoever has them.
     pub seats: i64,
     /// Those of them that nobody holds or has bought.
-    pub left: i64,
+    pub available: i64,
     /// The longest hold of the shows.
     pub longest_hold_secs: Option<i32>,
 }
 
 /// What came of adding seats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SeatsAdded {
     /// So many.
     Added(usize),
-    /// One of the places exists already; none was added.
-    PlaceTaken,
+    /// Some places exist already, these among them; none was added.
+    PlaceTaken(Vec<SeatPlace>),
     /// There is no such show.
     NotFound,
 }
@@ -246,8 +246,8 @@ pub enum CatalogueError {
     #[error("there is no such concert or show")]
     NotFound,
     /// It has been edited since.
-    #[error("it has been edited since the version in If-Match")]
-    VersionMismatch,
+    #[error("it has been edited since; it is at version {0} now")]
+    VersionMismatch(i32),
     /// The sale cannot go from its stage to the one asked for.
     #[error("a sale that is {from} cannot become {to}", from = .0.as_str(), to = .1.as_str())]
     InvalidTransition(SaleState, SaleState),
@@ -258,11 +258,16 @@ pub enum CatalogueError {
     #[error("seats of the show are held or sold")]
     HasSales,
     /// A place of the request exists already.
-    #[error("one of the places exists already")]
-    PlaceTaken,
+    #[error("these places exist already: {}", taken(.0))]
+    PlaceTaken(Vec<SeatPlace>),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn taken(places: &[SeatPlace]) -> String {
+    let named = places.iter().map(|place| format!("{}-{}-{}", place.section, place.row, place.number));
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// The catalogue, as the HTTP edge sees it.
@@ -468,7 +473,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         for _ in 0..5 {
             let mut concert = self.concert_uncached(id).await?;
             if expected.is_some_and(|version| version != concert.version) {
-                return Err(CatalogueError::VersionMismatch);
+                return Err(CatalogueError::VersionMismatch(concert.version));
             }
             let mut faults = Faults::new();
             let title = changes.title.as_deref().unwrap_or(&concert.details.title);
@@ -495,16 +500,16 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
                     return Ok(concert);
                 }
                 Edit::NotFound => return Err(CatalogueError::NotFound),
-                Edit::VersionMismatch if expected.is_some() => return Err(CatalogueError::VersionMismatch),
+                Edit::VersionMismatch if expected.is_some() => break,
                 Edit::VersionMismatch => {}
             }
         }
-        Err(CatalogueError::VersionMismatch)
+        Err(CatalogueError::VersionMismatch(self.concert_uncached(id).await?.version))
     }
 
     async fn policy_warnings(&self, concert: &Concert) -> Result<Vec<PolicyWarning>, CatalogueError> {
-        let ForSale { left, longest_hold_secs, .. } = self.store.for_sale(concert.id).await?;
-        Ok(concert.policy.warnings(longest_hold_secs, left))
+        let ForSale { available, longest_hold_secs, .. } = self.store.for_sale(concert.id).await?;
+        Ok(concert.policy.warnings(longest_hold_secs, available))
     }
 
     async fn create_show(
@@ -537,7 +542,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
     async fn edit_show(&self, id: ShowId, expected: i32, changes: ShowChanges) -> Result<Show, CatalogueError> {
         let mut show = self.show_uncached(id).await?;
         if show.version != expected {
-            return Err(CatalogueError::VersionMismatch);
+            return Err(CatalogueError::VersionMismatch(show.version));
         }
         let before = show.details.starts_at;
         show.details = ShowDetails::parse(
@@ -556,7 +561,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
                 Ok(show)
             }
             ShowEdit::NotFound => Err(CatalogueError::NotFound),
-            ShowEdit::VersionMismatch => Err(CatalogueError::VersionMismatch),
+            ShowEdit::VersionMismatch => Err(CatalogueError::VersionMismatch(self.show_uncached(id).await?.version)),
             ShowEdit::HasSales => Err(CatalogueError::HasSales),
         }
     }
@@ -565,7 +570,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         let seats: Vec<_> = seats.into_iter().map(|seat| (self.context.new_id(), seat)).collect();
         match self.store.insert_seats(show, &seats).await? {
             SeatsAdded::Added(count) => Ok(count),
-            SeatsAdded::PlaceTaken => Err(CatalogueError::PlaceTaken),
+            SeatsAdded::PlaceTaken(places) => Err(CatalogueError::PlaceTaken(places)),
             SeatsAdded::NotFound => Err(CatalogueError::NotFound),
         }
     }

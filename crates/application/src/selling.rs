@@ -169,7 +169,16 @@ pub enum PayOutcome {
     /// The reservation is not (or no longer) held and in time. Nothing was changed.
     NotHeld,
     /// The wallet holds too little. The transaction MUST be rolled back.
-    InsufficientBalance,
+    InsufficientBalance(Missing),
+}
+
+/// What a wallet lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Minor units.
+    pub amount_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
 }
 
 /// Payments, within a transaction.
@@ -262,7 +271,7 @@ pub enum ReservationError {
     NoLongerHeld,
     /// The wallet holds too little.
     #[error("the wallet holds too little")]
-    InsufficientBalance,
+    InsufficientBalance(Missing),
     /// The idempotency key.
     #[error(transparent)]
     Key(#[from] KeyRefusal),
@@ -450,7 +459,9 @@ impl<Tx: Payments> Work<Tx, Payment, PayFailure> for PayWork {
         match tx.pay(&self.order).await? {
             PayOutcome::Paid(payment) => Ok(payment),
             PayOutcome::NotHeld => Err(PayFailure::NotHeld),
-            PayOutcome::InsufficientBalance => Err(PayFailure::Other(ReservationError::InsufficientBalance)),
+            PayOutcome::InsufficientBalance(missing) => {
+                Err(PayFailure::Other(ReservationError::InsufficientBalance(missing)))
+            }
         }
     }
 }

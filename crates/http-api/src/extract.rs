@@ -17,9 +17,11 @@ use onsale_domain::{account::Role, ids::UserId};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, sleep_until};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    explain,
     problem::{ApiError, Code},
     state::ApiState,
 };
@@ -146,8 +148,8 @@ impl FromRequest for IfMatch {
             return ready(Err(ApiError::new(Code::IfMatchRequired)));
         };
         let version = value.to_str().ok().and_then(|text| text.trim().trim_matches('"').parse().ok());
-        // A tag that no version ever had is simply another version.
-        ready(version.map(Self).ok_or_else(|| ApiError::new(Code::VersionMismatch)))
+        // A tag that no version ever had is simply another version: the first one is 1.
+        ready(Ok(Self(version.unwrap_or(0))))
     }
 }
 
@@ -196,7 +198,7 @@ pub struct Json<T> {
 #[derive(Debug)]
 pub struct BulkJson<T>(pub T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+impl<T: DeserializeOwned + ToSchema + 'static> FromRequest for Json<T> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -210,7 +212,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for BulkJson<T> {
+impl<T: DeserializeOwned + ToSchema + 'static> FromRequest for BulkJson<T> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -224,17 +226,32 @@ impl<T: DeserializeOwned + 'static> FromRequest for BulkJson<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        ApiError::detail(Code::MalformedRequest, format!("{at}{}", error.into_inner()))
-    })?;
-    deserializer
-        .end()
-        .map_err(|error| ApiError::detail(Code::MalformedRequest, format!("after the JSON value: {error}")))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| unreadable::<T>(bytes, &error.path().to_string(), error.inner()))?;
+    deserializer.end().map_err(|error| unreadable::<T>(bytes, ".", &error))?;
     Ok(value)
+}
+
+/// Everything that keeps a body from being read as a `T`.
+fn unreadable<T: ToSchema>(bytes: &[u8], path: &str, error: &serde_json::Error) -> ApiError {
+    if !error.is_data() {
+        let (line, column) = (error.line(), error.column());
+        return ApiError::detail(
+            Code::MalformedRequest,
+            format!("the body is not one JSON value: line {line}, column {column}"),
+        );
+    }
+    let mut faults = explain::faults::<T>(bytes);
+    if faults.is_empty() {
+        // As serde says it, without its place in the text.
+        let words = error.to_string();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        let at = if path == "." { String::new() } else { path.replace(['.', '['], "/").replace(']', "") };
+        faults.add(at, words);
+    }
+    ApiError::faults(Code::MalformedRequest, &faults)
 }
 
 /// How long a body may still come once the server stops.

@@ -6,6 +6,7 @@
 pub mod conditional;
 mod connections;
 pub mod endpoints;
+mod explain;
 pub mod extract;
 pub mod metrics;
 mod middleware;

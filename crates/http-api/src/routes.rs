@@ -138,6 +138,7 @@ routes! {
     GET    "/readyz"                                   Public        None None       [NotReady]
     GET    "/metrics"                                  Public        None None       []
     GET    "/openapi.json"                             Public        None Cacheable  []
+    GET    "/problems/{code}"                          Public        None None       [NotFound]
 }
 
 impl Route {
@@ -196,7 +197,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return true,
-            (Some("{id}"), Some(part)) if !part.is_empty() => {}
+            (Some(expected), Some(part)) if expected.starts_with('{') && !part.is_empty() => {}
             (Some(expected), Some(part)) if expected == part => {}
             _ => return false,
         }

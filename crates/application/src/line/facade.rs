@@ -17,7 +17,7 @@ use super::{
     place::{Entrant, Entrants, Entry},
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
     stock::ConcertStock,
-    views::{Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen},
+    views::{Admitted, Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen, WhyFewer},
 };
 use crate::{
     audit::{AuditChange, AuditEntry},
@@ -52,8 +52,8 @@ pub trait Line: Send + Sync {
     async fn overview(&self, concert: &Concert) -> Result<LineView, LineError>;
     /// Makes new settings take effect now rather than at the next tick.
     async fn apply(&self, concert: &Concert) -> Result<Tended, LineError>;
-    /// Calls `count` fans now, within the limit. Answers how many became active.
-    async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<i64, LineError>;
+    /// Calls `count` fans now, within the limit.
+    async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<Admitted, LineError>;
     /// What other settings would do to those who wait.
     async fn forecast(&self, concert: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError>;
 }
@@ -456,7 +456,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
     }
 
-    async fn admit(&self, actor: UserId, concert_id: ConcertId, count: i64) -> Result<i64, LineError> {
+    async fn admit(&self, actor: UserId, concert_id: ConcertId, count: i64) -> Result<Admitted, LineError> {
         if !(1..=100_000).contains(&count) {
             return Err(Faults::one("count", "must be 1 to 100000").into());
         }
@@ -472,7 +472,15 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             .database
             .note(&AuditEntry { actor, concert: concert_id, action: "admit".to_owned(), changes })
             .await?;
-        Ok(self.keeper.tend(&concert, count).await?.promoted)
+        let Tended { promoted, last, .. } = self.keeper.tend(&concert, count).await?;
+        let sold_out = self.keeper.stock.at_hand(concert_id).is_some_and(|stock| stock.total.is_sold_out());
+        let why_fewer = (promoted < count).then_some(match last {
+            _ if last.waiting == 0 => WhyFewer::NobodyWaits,
+            _ if last.active >= last.limit => WhyFewer::LimitReached,
+            _ if sold_out => WhyFewer::SoldOut,
+            _ => WhyFewer::NotYet,
+        });
+        Ok(Admitted { count: promoted, why_fewer })
     }
 
     async fn forecast(&self, concert_id: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError> {

@@ -34,4 +34,6 @@ pub use ports::{
 pub use records::{EstimateErrors, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
 pub use snapshots::Snapshots;
 pub use stock::{ConcertStock, SectionStock, ShowStock, StockCache, StockQueries};
-pub use views::{DrawView, Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen};
+pub use views::{
+    Admitted, DrawView, Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen, WhyFewer,
+};

@@ -170,3 +170,37 @@ pub struct Forecasting {
     /// The waits.
     pub forecast: Forecast,
 }
+
+/// What came of admitting fans by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// How many became active.
+    pub count: i64,
+    /// Why they are fewer than asked for.
+    pub why_fewer: Option<WhyFewer>,
+}
+
+/// Why fewer fans were admitted than asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyFewer {
+    /// All who waited were.
+    NobodyWaits,
+    /// As many are active as may.
+    LimitReached,
+    /// Nothing is left and nothing can come back.
+    SoldOut,
+    /// The next places are being entered, or a clock went back: the next tick goes on.
+    NotYet,
+}
+
+impl WhyFewer {
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NobodyWaits => "nobody_waits",
+            Self::LimitReached => "limit_reached",
+            Self::SoldOut => "sold_out",
+            Self::NotYet => "not_yet",
+        }
+    }
+}

@@ -17,6 +17,7 @@ pub mod wallet;
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use onsale_application::{catalogue::PageStart, idempotency::StoredAnswer};
+use onsale_domain::fault::Faults;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::{scope, service_config::ServiceConfig};
@@ -92,7 +93,8 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
         .service(system::livez)
         .service(system::readyz)
         .service(system::metrics)
-        .service(system::openapi);
+        .service(system::openapi)
+        .service(system::problem);
 }
 
 /// Registers every endpoint on the real server.
@@ -118,7 +120,7 @@ impl PageQuery {
         let limit = self.limit.unwrap_or(20);
         match usize::try_from(limit) {
             Ok(limit @ 1..=100) => Ok(limit),
-            _ => Err(onsale_domain::fault::Faults::one("limit", "must be 1 to 100").into()),
+            _ => Err(ApiError::parameters(&Faults::one("limit", "must be 1 to 100"))),
         }
     }
 

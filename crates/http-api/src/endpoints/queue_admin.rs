@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpResponse, get, post, put};
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    line::{Forecasting, LineStats},
+    line::{Forecasting, LineStats, WhyFewer},
 };
 use onsale_domain::{
     concert::SaleState,
@@ -320,9 +320,12 @@ pub struct NewAdmissions {
 /// How many fans were admitted.
 #[derive(Serialize, ToSchema)]
 pub struct Admissions {
-    /// Fewer than asked for when the limit is reached or fewer wait.
     #[schema(example = 50)]
     admitted: i64,
+    /// Why they are fewer than asked for: `nobody_waits` any more, `limit_reached`, `sold_out`, or `not_yet` (the next places are being
+    /// written down; ask again in a second). Null when they are not.
+    #[schema(example = "limit_reached")]
+    why_fewer: Option<&'static str>,
 }
 
 /// What to say to everyone in line.
@@ -371,7 +374,8 @@ pub(crate) async fn admit(operator: Operator, state: State, id: Id, body: Json<N
     let line = state.facades.line.clone();
     let count = body.value.count;
     let write = async move { line.admit(operator.0, ConcertId(id.0), count).await };
-    Ok(private(&Admissions { admitted: state.detached.run(write).await?? }))
+    let admitted = state.detached.run(write).await??;
+    Ok(private(&Admissions { admitted: admitted.count, why_fewer: admitted.why_fewer.map(WhyFewer::as_str) }))
 }
 
 /// Say something to everyone in line.

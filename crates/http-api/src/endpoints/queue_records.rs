@@ -61,11 +61,11 @@ impl LogQuery {
         let most = match self.limit.map(usize::try_from) {
             None => usize::MAX,
             Some(Ok(limit @ 1..=100_000)) => limit,
-            Some(_) => return Err(Faults::one("limit", "must be 1 to 100000").into()),
+            Some(_) => return Err(ApiError::parameters(&Faults::one("limit", "must be 1 to 100000"))),
         };
         match self.after.unwrap_or(0) {
             after @ 0.. => Ok((after, most)),
-            _ => Err(Faults::one("after", "must be 0 or more").into()),
+            _ => Err(ApiError::parameters(&Faults::one("after", "must be 0 or more"))),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keys, health, metrics and the document.
 
-use actix_web::{HttpRequest, HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -71,4 +71,26 @@ pub(crate) async fn metrics(state: State) -> ApiResult {
 #[get("/openapi.json")]
 pub(crate) async fn openapi(request: HttpRequest, state: State) -> ApiResult {
     Ok(state.openapi.respond(&request, "no-cache"))
+}
+
+/// What a code means and what a client does about it, as a page for people. `type` of a problem leads here.
+#[utoipa::path(tag = "System", operation_id = "readProblem",
+    params(("code" = String, Path, description = "Code of a problem", example = "seat_taken")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+#[get("/problems/{code}")]
+pub(crate) async fn problem(code: web::Path<String>) -> ApiResult {
+    let code = Code::parse(&code).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let (name, status, title) = (code.as_str(), code.status(), code.title());
+    // Backquotes in pairs, as Markdown has them; the texts are our own and have nothing else to escape.
+    let advice: String = code
+        .advice()
+        .split('`')
+        .enumerate()
+        .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
+        .collect();
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{name}</title>\n<h1><code>{name}</code></h1>\n\
+         <p>{title}. HTTP status {status}.</p>\n<h2>What to do</h2>\n<p>{advice}</p>\n"
+    );
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
 }

@@ -13,7 +13,7 @@ use onsale_domain::{
     concert::{ConcertDetails, SaleState},
     ids::{ConcertId, SeatId, ShowId},
     queue::QueuePolicy,
-    seat::{NewSeat, SeatState},
+    seat::{NewSeat, SeatPlace, SeatState},
     show::ShowDetails,
 };
 use uuid::Uuid;
@@ -117,6 +117,9 @@ impl Postgres {
         Ok(if found == Some(true) { Edit::VersionMismatch } else { Edit::NotFound })
     }
 }
+
+/// Most places that are named when they exist already.
+const PLACES_NAMED: i64 = 10;
 
 impl CatalogueStore for Postgres {
     async fn public_concerts(
@@ -297,26 +300,26 @@ impl CatalogueStore for Postgres {
         let row: Option<(i64, i64, Option<i32>)> = self
             .row(|| {
                 statement::<(BigInt, BigInt, Nullable<Integer>)>(
-                    "SELECT coalesce(sum(n.seats), 0)::bigint, coalesce(sum(n.free), 0)::bigint, max(h.hold_secs)
+                    "SELECT coalesce(sum(n.seats), 0)::bigint, coalesce(sum(n.available), 0)::bigint, max(h.hold_secs)
                      FROM shows h CROSS JOIN LATERAL (
                         SELECT count(*) AS seats, count(*) FILTER (WHERE s.state = 'available'
-                            OR (s.state = 'held' AND s.held_until <= now())) AS free
+                            OR (s.state = 'held' AND s.held_until <= now())) AS available
                         FROM seats s WHERE s.show_id = h.id AND s.state <> 'blocked') n
                      WHERE h.concert_id = $1 AND h.starts_at > now()",
                 )
                 .bind::<SqlUuid, _>(concert.0)
             })
             .await?;
-        let (seats, left, longest_hold_secs) = row.unwrap_or_default();
-        Ok(ForSale { seats, left, longest_hold_secs })
+        let (seats, available, longest_hold_secs) = row.unwrap_or_default();
+        Ok(ForSale { seats, available, longest_hold_secs })
     }
 
     async fn insert_seats(&self, show: ShowId, seats: &[(Uuid, NewSeat)]) -> Result<SeatsAdded, StoreError> {
         use diesel_async::RunQueryDsl;
         let ids: Vec<Uuid> = seats.iter().map(|(id, _)| *id).collect();
-        let sections: Vec<String> = seats.iter().map(|(_, seat)| seat.place.section.clone()).collect();
-        let rows: Vec<String> = seats.iter().map(|(_, seat)| seat.place.row.clone()).collect();
-        let numbers: Vec<i32> = seats.iter().map(|(_, seat)| seat.place.number).collect();
+        let sections = || seats.iter().map(|(_, seat)| seat.place.section.clone()).collect::<Vec<_>>();
+        let rows = || seats.iter().map(|(_, seat)| seat.place.row.clone()).collect::<Vec<_>>();
+        let numbers = || seats.iter().map(|(_, seat)| seat.place.number).collect::<Vec<_>>();
         let prices: Vec<i64> = seats.iter().map(|(_, seat)| seat.price.minor()).collect();
         // One statement whatever the number of seats: columns go over as arrays.
         let query = statement::<BigInt>(
@@ -331,15 +334,33 @@ impl CatalogueStore for Postgres {
         )
         .bind::<SqlUuid, _>(show.0)
         .bind::<Array<SqlUuid>, _>(ids)
-        .bind::<Array<Text>, _>(sections)
-        .bind::<Array<Text>, _>(rows)
-        .bind::<Array<Integer>, _>(numbers)
+        .bind::<Array<Text>, _>(sections())
+        .bind::<Array<Text>, _>(rows())
+        .bind::<Array<Integer>, _>(numbers())
         .bind::<Array<BigInt>, _>(prices);
         let mut connection = self.connection().await?;
         match query.get_result::<i64>(&mut *connection).await {
             Ok(0) => Ok(SeatsAdded::NotFound),
             Ok(count) => Ok(SeatsAdded::Added(usize::try_from(count).unwrap_or(0))),
-            Err(error) if is_unique_violation(&error) => Ok(SeatsAdded::PlaceTaken),
+            Err(error) if is_unique_violation(&error) => {
+                drop(connection);
+                let taken: Vec<(String, String, i32)> = self
+                    .rows(|| {
+                        statement::<(Text, Text, Integer)>(
+                            "SELECT section, row_label, number FROM seats
+                             WHERE show_id = $1 AND (section, row_label, number) IN (
+                                SELECT * FROM unnest($2::text[], $3::text[], $4::int[])) ORDER BY 1, 2, 3 LIMIT $5",
+                        )
+                        .bind::<SqlUuid, _>(show.0)
+                        .bind::<Array<Text>, _>(sections())
+                        .bind::<Array<Text>, _>(rows())
+                        .bind::<Array<Integer>, _>(numbers())
+                        .bind::<BigInt, _>(PLACES_NAMED)
+                    })
+                    .await?;
+                let places = taken.into_iter().map(|(section, row, number)| SeatPlace { section, row, number });
+                Ok(SeatsAdded::PlaceTaken(places.collect()))
+            }
             Err(error) => Err(super::error::classify(error)),
         }
     }

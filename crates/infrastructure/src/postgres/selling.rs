@@ -5,7 +5,9 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestampt
 use onsale_application::{
     error::StoreError,
     seat_maps::SeatView,
-    selling::{Hold, HoldQueries, HoldRefusal, Holds, PayOutcome, Payment, PaymentOrder, Payments, Reservation},
+    selling::{
+        Hold, HoldQueries, HoldRefusal, Holds, Missing, PayOutcome, Payment, PaymentOrder, Payments, Reservation,
+    },
     tickets::Ticket,
 };
 use onsale_domain::{
@@ -178,6 +180,7 @@ type PaySql = (
     Nullable<Integer>,
     Nullable<Timestamptz>,
     Nullable<BigInt>,
+    Nullable<BigInt>,
 );
 type PayRow = (
     Uuid,
@@ -191,6 +194,7 @@ type PayRow = (
     Option<i32>,
     Option<DateTime<Utc>>,
     Option<i64>,
+    Option<i64>,
 );
 
 impl Payments for PostgresTx {
@@ -203,12 +207,16 @@ impl Payments for PostgresTx {
             .bind::<Array<SqlUuid>, _>(order.ticket_ids.clone())
             .bind::<SqlUuid, _>(order.event_id);
         let rows: Vec<PayRow> = self.rows(query).await?;
-        let Some((_, amount_minor, currency, balance, .., turn)) = rows.first().cloned() else {
+        let Some((_, amount_minor, currency, balance, .., turn, missing)) = rows.first().cloned() else {
             return Ok(PayOutcome::NotHeld);
         };
-        let Some(balance_minor) = balance else { return Ok(PayOutcome::InsufficientBalance) };
+        let Some(balance_minor) = balance else {
+            // What was read a moment before the wallet was locked may have been enough still.
+            let missing = Missing { amount_minor: missing.unwrap_or(amount_minor).max(1), currency };
+            return Ok(PayOutcome::InsufficientBalance(missing));
+        };
         let mut tickets = Vec::with_capacity(rows.len());
-        for (show_id, _, _, _, id, seat_id, section, row, number, issued_at, _) in rows {
+        for (show_id, _, _, _, id, seat_id, section, row, number, issued_at, ..) in rows {
             let (Some(id), Some(seat_id), Some(section), Some(row), Some(number), Some(issued_at)) =
                 (id, seat_id, section, row, number, issued_at)
             else {

@@ -1,6 +1,6 @@
 //! Bad input: an exact 4xx as problem+json, no change, and a right call works afterwards.
 
-use onsale_test_support::{App, World};
+use onsale_test_support::{Answer, App, World};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -55,9 +55,24 @@ async fn malformed_bodies_and_media_are_told_apart() {
     sign_up(Some("application/json"), &large).await.expect_problem(413, "body_too_large");
     let wrong = br#"{"email":"a","password":"short","display_name":"A\u0000B"}"#;
     let faults = sign_up(Some("application/json"), wrong).await.expect_problem(422, "validation_failed");
-    let fields: Vec<_> =
-        faults.json["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
-    assert_eq!(fields, ["email", "password", "display_name"]);
+    let pointers = |told: &Answer| -> Vec<String> {
+        let errors = told.json["errors"].as_array().unwrap().iter();
+        errors.map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(pointers(&faults), ["/email", "/password", "/display_name"]);
+    // What cannot be read is told all at once, too, in words.
+    let wrong = br#"{"email":7,"password":"correct horse","admin":true}"#;
+    let faults = sign_up(Some("application/json"), wrong).await.expect_problem(400, "malformed_request");
+    assert_eq!(pointers(&faults), ["/display_name", "/admin", "/email"]);
+    assert_eq!(faults.json["errors"][2]["message"], "must be a text");
+    let twice = br#"{"email":"a@example.org","email":"b@example.org","password":"x","display_name":"A"}"#;
+    let faults = sign_up(Some("application/json"), twice).await.expect_problem(400, "malformed_request");
+    assert_eq!(
+        (pointers(&faults), &faults.json["errors"][0]["message"]),
+        (vec![String::new()], &json!("duplicate field `email`"))
+    );
+    let cut = sign_up(Some("application/json"), b"{\"email\":").await.expect_problem(400, "malformed_request");
+    assert_eq!(cut.json["detail"], "the body is not one JSON value: line 1, column 9");
     assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM users").await, 0);
     sign_up(Some("application/json; charset=utf-8"), right).await.expect(201);
     app.stop().await;

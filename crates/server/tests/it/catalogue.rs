@@ -23,7 +23,7 @@ async fn an_operator_puts_a_concert_on_sale_and_fans_read_it() {
     let seats = format!("admin/shows/{}/seats", show.json["id"].as_str().unwrap());
     operator.post(&seats, json!({ "blocks": [block] })).await.expect(201);
     let stale = operator.send("PATCH", &path, &[("If-Match", "\"7\"")], json!({ "sale_state": "on_sale" })).await;
-    stale.expect_problem(412, "version_mismatch");
+    assert_eq!(stale.expect_problem(412, "version_mismatch").json["version"], 1);
     let edited =
         operator.send("PATCH", &path, &[("If-Match", "\"1\"")], json!({ "sale_state": "on_sale" })).await.expect(200);
     assert_eq!((edited.header("etag"), edited.json["sale_state"].as_str()), ("\"2\"", Some("on_sale")));
@@ -108,7 +108,9 @@ async fn an_arena_of_sixty_thousand_seats_is_one_request() {
     let block = json!({ "section": "Floor", "rows": 200, "seats_per_row": 300, "price_minor": 99_000 });
     let added = operator.post(&path, json!({ "blocks": [block] })).await.expect(201);
     assert_eq!(added.json["added"], 60_000);
-    operator.post(&path, json!({ "blocks": [block] })).await.expect_problem(409, "place_taken");
+    let taken = operator.post(&path, json!({ "blocks": [block] })).await.expect_problem(409, "place_taken");
+    let detail = taken.json["detail"].as_str().unwrap();
+    assert!(detail.starts_with("these places exist already: Floor-1-1, Floor-1-2"), "{detail}");
     let availability = format!("shows/{}/availability", show.json["id"].as_str().unwrap());
     assert_eq!(app.nobody().get(&availability).await.expect(200).json["available"], 60_000);
     app.stop().await;

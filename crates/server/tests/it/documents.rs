@@ -22,7 +22,8 @@ fn the_kept_openapi_document_is_current() {
 fn every_code_is_documented() {
     let api = project_file("docs/API.md");
     for code in Code::ALL {
-        assert!(api.contains(&format!("`{}`", code.as_str())), "docs/API.md does not name {}", code.as_str());
+        let row = format!("| `{}` | {} | {} |", code.as_str(), code.status(), code.title());
+        assert!(api.contains(&row), "docs/API.md does not have: {row}");
     }
 }
 
@@ -119,6 +120,13 @@ async fn the_swagger_page_works_without_a_network_and_health_and_metrics_answer(
     }
     let document = nobody.get("/openapi.json").await.expect(200);
     assert_eq!(document.json["openapi"], "3.1.0");
+    // Each code has a page, where the `type` of its problems leads.
+    for code in Code::ALL {
+        let page = nobody.get(&format!("/problems/{}", code.as_str())).await.expect(200);
+        let page = String::from_utf8_lossy(&page.bytes).into_owned();
+        assert!(page.contains(code.title()) && page.contains("What to do") && !page.contains('`'), "{page}");
+    }
+    nobody.get("/problems/invented").await.expect_problem(404, "not_found");
     nobody.get("/livez").await.expect(200);
     nobody.get("/readyz").await.expect(200);
     let sale = app.sale(1, 100).await;

@@ -183,7 +183,7 @@ async fn never_again_37_a_sale_that_makes_no_sense_is_refused_with_the_reason() 
     open().await.expect_problem(409, "nothing_to_sell");
     let past = json!({ "venue": "Hall", "starts_at": "2020-01-01T00:00:00Z" });
     let refused = operator.post(&format!("{path}/shows"), past).await.expect_problem(422, "validation_failed");
-    assert_eq!(refused.json["errors"][0]["field"], "starts_at");
+    assert_eq!(refused.json["errors"][0]["pointer"], "/starts_at");
     let show = json!({ "venue": "Hall", "starts_at": "2100-01-01T00:00:00Z", "hold_secs": 600 });
     let show = operator.post(&format!("{path}/shows"), show).await.expect(201).json["id"].as_str().unwrap().to_owned();
     open().await.expect_problem(409, "nothing_to_sell");

@@ -16,7 +16,8 @@ async fn never_again_2_4_from_the_line_to_a_paid_seat_with_a_ticket() {
     assert_eq!((reserved.json["state"].as_str(), reserved.json["total_minor"].as_i64()), (Some("held"), Some(300_000)));
     // Never again 11: reserving does not end the turn.
     fan.get(&format!("shows/{}/seats", sale.show)).await.expect(200);
-    fan.post_empty(&format!("reservations/{id}/payment")).await.expect_problem(402, "insufficient_balance");
+    let poor = fan.post_empty(&format!("reservations/{id}/payment")).await.expect_problem(402, "insufficient_balance");
+    assert_eq!((&poor.json["missing_minor"], &poor.json["currency"]), (&json!(300_000), &json!("KRW")));
     assert_eq!(fan.get(&format!("reservations/{id}")).await.expect(200).json["state"], "held");
     app.charge(&fan, 1_000_000).await;
     let paid = fan.post_empty(&format!("reservations/{id}/payment")).await.expect(201);

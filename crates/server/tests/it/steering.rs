@@ -33,8 +33,10 @@ async fn operators_admit_forecast_and_speak_and_the_audit_log_has_it_all() {
     // Admit, never beyond the limit; also while paused.
     operator.post_empty(&format!("{admin}/queue/pause")).await.expect(200);
     let path = format!("{admin}/queue/admissions");
-    assert_eq!(operator.post(&path, json!({ "count": 2 })).await.expect(200).json["admitted"], 2);
-    assert_eq!(operator.post(&path, json!({ "count": 5 })).await.expect(200).json["admitted"], 1, "the limit is 3");
+    let two = operator.post(&path, json!({ "count": 2 })).await.expect(200).json;
+    assert_eq!(two, json!({ "admitted": 2, "why_fewer": null }));
+    let limited = operator.post(&path, json!({ "count": 5 })).await.expect(200).json;
+    assert_eq!(limited, json!({ "admitted": 1, "why_fewer": "limit_reached" }), "the limit is 3");
     for count in [0, -1, 100_001] {
         operator.post(&path, json!({ "count": count })).await.expect_problem(422, "validation_failed");
     }

@@ -1,7 +1,8 @@
 -- Pays a held reservation from the wallet: reservation, wallet, payment, ledger, seats, tickets and outbox together.
 -- The reservation's row lock is taken by the first UPDATE, which judges the time once it has it.
 -- $1 payment id  $2 reservation id  $3 user id  $4 ledger transaction id  $5 ticket ids (at least one per seat)  $6 event id
--- No row: not held or too late. One row without a payment: too little money, roll back. Else one row per ticket.
+-- No row: not held or too late. One row without a payment: too little money (the last column says how much), roll back. Else one
+-- row per ticket.
 WITH paid AS (
     UPDATE reservations SET state = 'paid', ended_at = clock_timestamp()
     WHERE id = $2 AND user_id = $3 AND state = 'held' AND expires_at > clock_timestamp()
@@ -46,7 +47,9 @@ WITH paid AS (
     FROM payment, debit
 )
 SELECT paid.show_id, paid.total_minor, paid.currency::text, debit.balance_minor, issued.id, issued.seat_id,
-    numbered.section, numbered.row_label, numbered.number, issued.issued_at, paid.turn
+    numbered.section, numbered.row_label, numbered.number, issued.issued_at, paid.turn,
+    CASE WHEN debit.id IS NULL THEN paid.total_minor - (SELECT w.balance_minor FROM ledger_accounts w
+        WHERE w.user_id = $3 AND w.kind = 'wallet' AND w.currency = paid.currency) END
 FROM paid
 LEFT JOIN debit ON true
 LEFT JOIN issued ON true

@@ -169,7 +169,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         whole(&self.lanes).contains_key(&concert)
     }
 
-    /// Draws, fills gaps, applies a concert's settings, sweeps, and promotes what is due. To be called every half a second or
+    /// Sweeps, draws, fills gaps, applies a concert's settings, and promotes what is due. To be called every half a second or
     /// so, and after every edit.
     pub async fn tick(&self, concert: &Concert) -> Result<Tended, StoreError> {
         self.tend(concert, 0).await

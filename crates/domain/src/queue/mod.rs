@@ -19,12 +19,12 @@ pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, hex, 
 pub use odds::{Stock, odds};
 pub use policy::{Forecast, ForecastRow, PolicyWarning, QueuePolicy, forecast};
 
-/// The position of the fan with `number`: 1 for the first who has not been called yet.
+/// The position of the fan with `number`: 1 for the first who is not active yet.
 ///
-/// `served` is the highest number called so far and `departed` counts the numbers between the two whose fans left.
+/// `passed` is the highest number made active so far and `departed` counts the numbers between the two whose fans left.
 /// All three only ever move in the fan's favour, so a position never grows.
-pub fn position(number: i64, served: i64, departed: i64) -> i64 {
-    (number - served - departed).max(1)
+pub fn position(number: i64, passed: i64, departed: i64) -> i64 {
+    (number - passed - departed).max(1)
 }
 
 /// Whether a poll comes much too early: before a quarter of the time that the fan was told to wait.

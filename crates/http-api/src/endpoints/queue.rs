@@ -237,6 +237,8 @@ pub(crate) async fn receipt(user: SignedIn, state: State, id: Id) -> ApiResult {
     responses((status = 204, description = "The place is gone")))]
 #[delete("/concerts/{id}/queue/tokens/me")]
 pub(crate) async fn leave(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
-    state.facades.line.leave(ConcertId(id.0), user.0, token.0.as_deref()).await?;
+    let line = state.facades.line.clone();
+    let write = async move { line.leave(ConcertId(id.0), user.0, token.0.as_deref()).await };
+    state.detached.run(write).await??;
     Ok(HttpResponse::NoContent().finish())
 }

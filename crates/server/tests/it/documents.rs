@@ -27,6 +27,21 @@ fn every_code_is_documented() {
     }
 }
 
+#[test]
+fn every_defect_that_must_never_come_back_has_its_row_and_its_test() {
+    let table = project_file("docs/NEVER-AGAIN.md");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
+    let tests: String =
+        std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let named = |text: &str| -> BTreeSet<String> {
+        let parts = text.split("never_again_").skip(1);
+        let names =
+            parts.map(|part| part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap().to_owned());
+        names.filter(|name| name.starts_with(|c: char| c.is_ascii_digit()) && name.contains('_')).collect()
+    };
+    assert_eq!(named(&table), named(&tests));
+}
+
 /// Names of the schemas that this value refers to.
 fn referred(value: &Value, found: &mut BTreeSet<String>) {
     match value {

@@ -48,6 +48,7 @@ mod tests {
             &[
                 "onsale-application",
                 "onsale-domain",
+                "actix-cors",
                 "actix-web",
                 "bytes",
                 "chrono",

@@ -4,17 +4,23 @@ use std::rc::Rc;
 
 use actix_web::{
     Error,
-    body::{BoxBody, MessageBody},
+    body::{BodySize, BodyStream, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
+use bytes::Bytes;
+use futures_util::stream;
 use tracing::Instrument;
 
 use crate::{
     connections::{Connection, EndsInTime, Keeping, Rest, UnderWay},
     problem::{ApiError, Code},
+    routes,
     state::ApiState,
 };
 
@@ -44,6 +50,11 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     let rest = Rest::of(&mut request);
     let id = state.ids.new_id().to_string();
     let method = request.method().clone();
+    // HEAD is GET of which the body stays here; the framework leaves out what it knows the length of.
+    let head_only = method == Method::HEAD && routes::answers_head(request.path());
+    if head_only {
+        request.head_mut().method = Method::GET;
+    }
     let span = tracing::info_span!(
         "request",
         request_id = %id,
@@ -79,6 +90,9 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
     let under_way = under_way.filter(|_| response.response().extensions().get::<EndsInTime>().is_none());
     drop(in_flight);
+    if head_only && response.response().body().size() == BodySize::Stream {
+        return Ok(response.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, Error>>()))));
+    }
     Ok(response.map_body(|_, body| Keeping::around(body, rest, under_way)))
 }
 

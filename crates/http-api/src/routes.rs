@@ -189,7 +189,17 @@ impl Route {
 
 /// The methods that a path is served under; none when it is not served at all.
 pub fn methods_of(path: &str) -> Vec<&'static str> {
-    ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method).collect()
+    let served = ROUTES.iter().filter(|route| matches(route.path, path)).map(|route| route.method);
+    let mut methods: Vec<_> = served.collect();
+    if methods.contains(&"GET") && answers_head(path) {
+        methods.push("HEAD");
+    }
+    methods
+}
+
+/// Whether HEAD does what GET does, without the body: everywhere but for streams of events, which never end.
+pub(crate) fn answers_head(path: &str) -> bool {
+    !path.ends_with("/events")
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -210,8 +220,8 @@ mod tests {
 
     #[test]
     fn paths_are_matched_part_by_part() {
-        assert_eq!(methods_of("/api/v1/me"), ["GET"]);
-        assert_eq!(methods_of("/api/v1/reservations/7"), ["GET", "DELETE"]);
+        assert_eq!(methods_of("/api/v1/me"), ["GET", "HEAD"]);
+        assert_eq!(methods_of("/api/v1/reservations/7"), ["GET", "DELETE", "HEAD"]);
         assert!(methods_of("/api/v1/reservations/").is_empty());
         assert!(methods_of("/nowhere").is_empty());
     }

@@ -2,7 +2,13 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpRequest, HttpServer, dev::Server, middleware::from_fn, web};
+use actix_cors::Cors;
+use actix_web::{
+    App, HttpRequest, HttpServer,
+    dev::Server,
+    middleware::{Condition, from_fn},
+    web,
+};
 use socket2::SockRef;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -19,7 +25,7 @@ use crate::{
 const UNREAD: Duration = Duration::from_secs(30);
 
 /// How the server listens and stops.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// Worker threads.
     pub workers: usize,
@@ -29,15 +35,19 @@ pub struct ServerOptions {
     pub shutdown_timeout: Duration,
     /// Most open connections per worker.
     pub connections_per_worker: usize,
+    /// Origins whose pages may call this server from a browser; `*` for all.
+    pub cors_origins: Vec<String>,
 }
 
 /// Starts serving on `listener`. Signals are the caller's business.
 pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOptions) -> std::io::Result<Server> {
     let state = web::Data::from(state);
+    let origins = options.cors_origins.clone();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
             .wrap(from_fn(observe))
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .configure(endpoints::configure)
             .service(
                 // Its own files only, from this program; the document is served beside it.
@@ -68,6 +78,27 @@ pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOption
     .disable_signals()
     .listen(listener)?;
     Ok(server.run())
+}
+
+/// What browsers may send from pages of these origins, and read. Nothing that we know a person by is a cookie.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers([
+            "authorization",
+            "content-type",
+            "queue-token",
+            "idempotency-key",
+            "if-match",
+            "if-none-match",
+            "last-event-id",
+        ])
+        .expose_headers(["etag", "location", "retry-after", "x-request-id", "allow"])
+        .max_age(3_600);
+    if origins.iter().any(|origin| origin == "*") {
+        return cors.allow_any_origin().send_wildcard();
+    }
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// 405 for a known path under another method, else 404.

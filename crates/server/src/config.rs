@@ -45,6 +45,8 @@ pub struct Config {
     pub client_timeout: Duration,
     /// Most open connections per worker.
     pub connections_per_worker: usize,
+    /// Origins whose pages may call this server from a browser.
+    pub cors_origins: Vec<String>,
     /// Longest graceful shutdown.
     pub shutdown: Duration,
     /// PostgreSQL.
@@ -200,6 +202,22 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Origins of pages, with commas between; `*` for all, nothing for none.
+    fn origins(&mut self, name: &'static str) -> Option<Vec<String>> {
+        let expected = "* or origins such as https://tickets.example, with commas between";
+        let is_origin = |text: &str| {
+            let host = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+            host.is_some_and(|host| {
+                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+            })
+        };
+        self.parsed(name, None, Some(vec![]), expected, |text| {
+            let origins: Vec<String> = text.split(',').map(|origin| origin.trim().to_owned()).collect();
+            let all = origins == ["*"] || origins.iter().all(|origin| is_origin(origin));
+            all.then_some(origins)
+        })
+    }
+
     fn secret(&mut self, name: &'static str, bytes: RangeInclusive<usize>) -> Option<Secret> {
         let expected = format!("base64 of {} to {} bytes", bytes.start(), bytes.end());
         self.parsed(name, None, None, &expected, |text| {
@@ -299,6 +317,7 @@ impl Config {
         let limits = Self::read_limits(r);
         let client_timeout = r.millis("http.client_timeout_ms", 100..=600_000, 5_000);
         let connections_per_worker = r.size("http.connections_per_worker", 1..=1_000_000, 25_000);
+        let cors_origins = r.origins("http.cors_origins");
         let shutdown = r.millis("http.shutdown_ms", 0..=600_000, 15_000);
         let database = Self::read_database(r);
         let redis = Self::read_redis(r);
@@ -347,6 +366,7 @@ impl Config {
             limits: limits?,
             client_timeout: client_timeout?,
             connections_per_worker: connections_per_worker?,
+            cors_origins: cors_origins?,
             shutdown: shutdown?,
             database: database?,
             cache: RedisConfig { connections: 1, timeout: cache_timeout?, ..cache },

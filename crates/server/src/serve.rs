@@ -53,6 +53,7 @@ pub async fn serve(config: &Config, listener: TcpListener, stop: CancellationTok
         client_timeout: config.client_timeout,
         shutdown_timeout: config.shutdown,
         connections_per_worker: config.connections_per_worker,
+        cors_origins: config.cors_origins.clone(),
     };
     let api = Arc::clone(&instance.api);
     let server = onsale_http_api::start(instance.api, listener, &options)?;

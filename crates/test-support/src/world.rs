@@ -162,6 +162,7 @@ impl World {
             client_timeout: config.client_timeout,
             shutdown_timeout: Duration::from_secs(5),
             connections_per_worker: 5_000,
+            cors_origins: config.cors_origins.clone(),
         };
         let server = onsale_http_api::start(Arc::clone(&instance.api), listener, &options).expect("a server");
         let handle = server.handle();

@@ -88,7 +88,7 @@ async fn unknown_paths_methods_and_ids_are_problems_too() {
         fan.get(path).await.expect_problem(404, "not_found");
     }
     for (method, path, allow) in
-        [("PUT", "me", "GET"), ("DELETE", "auth/login", "POST"), ("PATCH", "reservations/x", "GET, DELETE")]
+        [("PUT", "me", "GET, HEAD"), ("DELETE", "auth/login", "POST"), ("PATCH", "reservations/x", "GET, DELETE, HEAD")]
     {
         let answer = fan.raw(method, path, &[], None).await.expect_problem(405, "method_not_allowed");
         assert_eq!(answer.header("allow"), allow);

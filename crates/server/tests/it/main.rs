@@ -17,6 +17,7 @@
 mod accountable;
 mod accounts;
 mod bad_input;
+mod browsers;
 mod catalogue;
 mod cluster;
 mod crash;

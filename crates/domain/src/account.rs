@@ -12,6 +12,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Role; 2] = [Role::Fan, Role::Operator];
+
     /// The word in tokens and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -22,11 +25,7 @@ impl Role {
 
     /// The role of a word, `None` for any other word.
     pub fn parse(word: &str) -> Option<Self> {
-        match word {
-            "fan" => Some(Role::Fan),
-            "operator" => Some(Role::Operator),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
     }
 }
 

@@ -32,7 +32,8 @@ pub enum PayRefusal {
 }
 
 impl ReservationState {
-    const ALL: [ReservationState; 5] = [
+    /// All states.
+    pub const ALL: [ReservationState; 5] = [
         ReservationState::Held,
         ReservationState::Paid,
         ReservationState::Cancelled,

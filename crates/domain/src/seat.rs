@@ -23,6 +23,9 @@ pub enum SeatState {
 }
 
 impl SeatState {
+    /// All states.
+    pub const ALL: [SeatState; 4] = [SeatState::Available, SeatState::Held, SeatState::Sold, SeatState::Blocked];
+
     /// The word in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,9 +38,7 @@ impl SeatState {
 
     /// The state of a word.
     pub fn parse(word: &str) -> Option<Self> {
-        [SeatState::Available, SeatState::Held, SeatState::Sold, SeatState::Blocked]
-            .into_iter()
-            .find(|state| state.as_str() == word)
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
     /// The state that everybody sees at `now`: a hold that ran out is free from that instant, whether or not the

@@ -10,6 +10,9 @@ pub enum TicketState {
 }
 
 impl TicketState {
+    /// All states.
+    pub const ALL: [TicketState; 2] = [TicketState::Valid, TicketState::Void];
+
     /// The word in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -20,6 +23,6 @@ impl TicketState {
 
     /// The state of a word.
     pub fn parse(word: &str) -> Option<Self> {
-        [TicketState::Valid, TicketState::Void].into_iter().find(|state| state.as_str() == word)
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }

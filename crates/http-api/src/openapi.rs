@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use onsale_application::line::WhyFewer;
+use onsale_domain::{
+    account::Role, concert::SaleState, reservation::ReservationState, seat::SeatState, ticket::TicketState,
+};
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_actix_web::AppExt;
@@ -51,6 +55,16 @@ pub fn document() -> Value {
             }),
         );
     }
+    if let Some(document) = document.as_object_mut() {
+        let here = json!([{ "url": "/", "description": "The server that this document is of" }]);
+        document.insert("servers".to_owned(), here);
+    }
+    for (schema, member, words) in closed_lists() {
+        let member = format!("/components/schemas/{schema}/properties/{member}");
+        if let Some(member) = document.pointer_mut(&member).and_then(Value::as_object_mut) {
+            close(member, words);
+        }
+    }
     for route in ROUTES {
         let operation = document
             .get_mut("paths")
@@ -62,6 +76,65 @@ pub fn document() -> Value {
         }
     }
     document
+}
+
+/// Members whose values are a closed list: the words of the domain.
+fn closed_lists() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let stages = || SaleState::ALL.map(SaleState::as_str).to_vec();
+    let seats = || SeatState::ALL.map(SeatState::as_str).to_vec();
+    let mut lists = vec![
+        ("User", "role", Role::ALL.map(Role::as_str).to_vec()),
+        ("Seat", "state", seats()),
+        ("SeatNow", "state", seats()),
+        ("Reservation", "state", ReservationState::ALL.map(ReservationState::as_str).to_vec()),
+        ("Ticket", "state", TicketState::ALL.map(TicketState::as_str).to_vec()),
+        ("QueuePlace", "state", vec!["pre_queue", "waiting", "active", "lapsed"]),
+        ("Admissions", "why_fewer", WhyFewer::ALL.map(WhyFewer::as_str).to_vec()),
+        ("WalletEntry", "kind", vec!["charge", "payment", "refund"]),
+        ("TokenPair", "token_type", vec!["Bearer"]),
+        ("Problem", "code", Code::ALL.iter().map(|code| code.as_str()).collect()),
+    ];
+    lists.extend(
+        ["Concert", "QueueOverview", "QueuePlace", "QueueStats"].map(|schema| (schema, "sale_state", stages())),
+    );
+    lists
+}
+
+fn close(member: &mut serde_json::Map<String, Value>, words: Vec<&str>) {
+    let or_null =
+        member.get("type").and_then(Value::as_array).is_some_and(|types| types.iter().any(|one| one == "null"));
+    let mut values: Vec<Value> = words.into_iter().map(Value::from).collect();
+    if or_null {
+        values.push(Value::Null);
+    }
+    member.insert("enum".to_owned(), values.into());
+}
+
+/// What an answer says besides its body.
+fn headers_of(route: &Route, status: &str) -> serde_json::Map<String, Value> {
+    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = || json!({ "type": "string" });
+    let mut headers = serde_json::Map::new();
+    headers.insert(
+        "X-Request-Id".to_owned(),
+        header("To be quoted when asking for help", json!({ "type": "string", "format": "uuid" })),
+    );
+    let versioned =
+        ["/api/v1/admin/concerts/{id}", "/api/v1/admin/shows/{id}", "/api/v1/admin/concerts/{id}/queue/policy"];
+    let created = ["/api/v1/admin/concerts", "/api/v1/admin/concerts/{id}/shows", "/api/v1/shows/{id}/reservations"];
+    if route.headers == Headers::Cacheable || (status == "200" && versioned.contains(&route.path)) {
+        headers.insert("ETag".to_owned(), header("For `If-None-Match`, or `If-Match` of an edit", text()));
+    }
+    if status == "201" && created.contains(&route.path) {
+        headers.insert(
+            "Location".to_owned(),
+            header("The new thing", json!({ "type": "string", "format": "uri-reference" })),
+        );
+        if route.access == Access::Operator {
+            headers.insert("ETag".to_owned(), header("For `If-Match` of an edit", text()));
+        }
+    }
+    headers
 }
 
 fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
@@ -82,6 +155,14 @@ fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
     if route.headers == Headers::Cacheable {
         responses
             .insert("304".to_owned(), json!({ "description": "Nothing has changed since the ETag that was sent" }));
+    }
+    for (status, response) in responses.iter_mut() {
+        if let Some(response) = response.as_object_mut() {
+            response.insert("headers".to_owned(), headers_of(route, status).into());
+        }
+        if let Some(picture) = response.pointer_mut("/content/image~1png/schema") {
+            *picture = json!({ "type": "string", "format": "binary" });
+        }
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in route.problems() {
@@ -163,6 +244,16 @@ mod tests {
         described.sort();
         listed.sort();
         assert_eq!(described, listed);
+    }
+
+    #[test]
+    fn every_closed_list_is_of_a_member_that_there_is() {
+        let document = document();
+        for (schema, member, words) in closed_lists() {
+            let found = &document["components"]["schemas"][schema]["properties"][member];
+            let example = found["example"].as_str().unwrap_or(words[0]);
+            assert!(found["enum"].is_array() && words.contains(&example), "{schema}.{member}: {found}");
+        }
     }
 
     #[test]

@@ -194,6 +194,9 @@ pub enum WhyFewer {
 }
 
 impl WhyFewer {
+    /// All reasons.
+    pub const ALL: [WhyFewer; 4] = [WhyFewer::NobodyWaits, WhyFewer::LimitReached, WhyFewer::SoldOut, WhyFewer::NotYet];
+
     /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {

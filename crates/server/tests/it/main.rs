@@ -34,6 +34,7 @@ mod lane;
 mod line;
 mod model;
 mod money;
+mod one_home;
 mod places;
 mod plans;
 mod races;

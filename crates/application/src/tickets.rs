@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use onsale_domain::{
-    ids::{ReservationId, SeatId, ShowId, TicketId, UserId},
+    ids::{ConcertId, ReservationId, SeatId, ShowId, TicketId, UserId},
     ticket::TicketState,
 };
 
@@ -34,17 +34,39 @@ pub struct Ticket {
     pub issued_at: DateTime<Utc>,
 }
 
+/// A ticket as its holder shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldTicket {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// Of which concert.
+    pub concert_id: ConcertId,
+    /// Its title.
+    pub concert_title: String,
+    /// Where.
+    pub venue: String,
+    /// When it starts.
+    pub starts_at: DateTime<Utc>,
+    /// What the seat cost, in minor units.
+    pub price_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// The holder's display name.
+    pub holder_name: String,
+}
+
 /// Reads of tickets.
 pub trait TicketQueries: Send + Sync + 'static {
     /// One ticket of this fan.
-    fn ticket(&self, id: TicketId, user: UserId) -> impl Future<Output = Result<Option<Ticket>, StoreError>> + Send;
+    fn ticket(&self, id: TicketId, user: UserId)
+    -> impl Future<Output = Result<Option<HeldTicket>, StoreError>> + Send;
     /// This fan's tickets, newest first; one more than `limit` when there are more.
     fn tickets(
         &self,
         user: UserId,
         before: Option<TicketId>,
         limit: i64,
-    ) -> impl Future<Output = Result<Vec<Ticket>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<HeldTicket>, StoreError>> + Send;
 }
 
 /// Signs ticket codes.
@@ -70,14 +92,14 @@ pub enum TicketError {
 #[async_trait]
 pub trait Tickets: Send + Sync {
     /// One ticket of the fan with its code.
-    async fn ticket(&self, id: TicketId, fan: UserId) -> Result<(Ticket, String), TicketError>;
+    async fn ticket(&self, id: TicketId, fan: UserId) -> Result<(HeldTicket, String), TicketError>;
     /// The fan's tickets with their codes, newest first, and whether there are more.
     async fn tickets(
         &self,
         fan: UserId,
         before: Option<TicketId>,
         limit: usize,
-    ) -> Result<(Vec<(Ticket, String)>, bool), TicketError>;
+    ) -> Result<(Vec<(HeldTicket, String)>, bool), TicketError>;
     /// The public keys as a JSON Web Key Set.
     fn public_keys(&self) -> String;
 }
@@ -92,10 +114,10 @@ pub struct TicketsFacade<Q, T> {
 
 #[async_trait]
 impl<Q: TicketQueries, T: TicketSigner> Tickets for TicketsFacade<Q, T> {
-    async fn ticket(&self, id: TicketId, fan: UserId) -> Result<(Ticket, String), TicketError> {
-        let ticket = self.queries.ticket(id, fan).await?.ok_or(TicketError::NotFound)?;
-        let code = self.signer.code(&ticket);
-        Ok((ticket, code))
+    async fn ticket(&self, id: TicketId, fan: UserId) -> Result<(HeldTicket, String), TicketError> {
+        let held = self.queries.ticket(id, fan).await?.ok_or(TicketError::NotFound)?;
+        let code = self.signer.code(&held.ticket);
+        Ok((held, code))
     }
 
     async fn tickets(
@@ -103,16 +125,16 @@ impl<Q: TicketQueries, T: TicketSigner> Tickets for TicketsFacade<Q, T> {
         fan: UserId,
         before: Option<TicketId>,
         limit: usize,
-    ) -> Result<(Vec<(Ticket, String)>, bool), TicketError> {
+    ) -> Result<(Vec<(HeldTicket, String)>, bool), TicketError> {
         let rows = i64::try_from(limit).unwrap_or(100) + 1;
         let mut found = self.queries.tickets(fan, before, rows).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let signed = found
             .into_iter()
-            .map(|ticket| {
-                let code = self.signer.code(&ticket);
-                (ticket, code)
+            .map(|held| {
+                let code = self.signer.code(&held.ticket);
+                (held, code)
             })
             .collect();
         Ok((signed, more))

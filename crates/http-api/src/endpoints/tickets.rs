@@ -2,7 +2,10 @@
 
 use actix_web::{HttpResponse, get};
 use chrono::{DateTime, Utc};
-use onsale_application::{error::Cause, tickets::Ticket};
+use onsale_application::{
+    error::Cause,
+    tickets::{HeldTicket, Ticket},
+};
 use onsale_domain::ids::TicketId;
 use qrcode::{EcLevel, QrCode, render::svg};
 use serde::{Deserialize, Serialize};
@@ -35,7 +38,14 @@ pub struct PaidTicketDto {
 pub struct TicketDto {
     id: Uuid,
     reservation_id: Uuid,
+    concert_id: Uuid,
+    #[schema(example = "Seoul Night")]
+    concert_title: String,
     show_id: Uuid,
+    #[schema(example = "Olympic Hall")]
+    venue: String,
+    /// Start of the show.
+    starts_at: DateTime<Utc>,
     seat_id: Uuid,
     #[schema(example = "A")]
     section: String,
@@ -43,6 +53,14 @@ pub struct TicketDto {
     row: String,
     #[schema(example = 12)]
     number: i32,
+    /// What the seat cost, in minor units.
+    #[schema(example = 150_000)]
+    price_minor: i64,
+    #[schema(example = "KRW")]
+    currency: String,
+    /// The name that the holder gave.
+    #[schema(example = "Mina")]
+    holder_name: String,
     /// `valid` or `void`.
     #[schema(example = "valid")]
     state: String,
@@ -94,16 +112,24 @@ impl From<&Ticket> for PaidTicketDto {
     }
 }
 
-impl From<(Ticket, String)> for TicketDto {
-    fn from((ticket, code): (Ticket, String)) -> Self {
+impl From<(HeldTicket, String)> for TicketDto {
+    fn from((held, code): (HeldTicket, String)) -> Self {
+        let HeldTicket { ticket, .. } = held;
         Self {
             id: ticket.id.0,
             reservation_id: ticket.reservation_id.0,
+            concert_id: held.concert_id.0,
+            concert_title: held.concert_title,
             show_id: ticket.show_id.0,
+            venue: held.venue,
+            starts_at: instant(held.starts_at),
             seat_id: ticket.seat_id.0,
             section: ticket.section,
             row: ticket.row,
             number: ticket.number,
+            price_minor: held.price_minor,
+            currency: held.currency,
+            holder_name: held.holder_name,
             state: ticket.state.as_str().to_owned(),
             issued_at: instant(ticket.issued_at),
             code,
@@ -118,7 +144,7 @@ impl From<(Ticket, String)> for TicketDto {
 pub(crate) async fn list(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
     let before = query.0.after_id()?.map(TicketId);
     let (found, more) = state.facades.tickets.tickets(user.0, before, query.0.limit()?).await?;
-    let next_cursor = if more { found.last().map(|(last, _)| last.id.to_string()) } else { None };
+    let next_cursor = if more { found.last().map(|(last, _)| last.ticket.id.to_string()) } else { None };
     Ok(private(&TicketPage { items: found.into_iter().map(TicketDto::from).collect(), next_cursor }))
 }
 

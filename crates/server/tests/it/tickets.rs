@@ -1,7 +1,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use onsale_test_support::{App, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_verifies_a_ticket_with_the_public_key_alone() {
@@ -21,6 +21,20 @@ async fn a_gate_verifies_a_ticket_with_the_public_key_alone() {
     let ticket = &listed.json["items"][0];
     let id = ticket["id"].as_str().unwrap();
     assert_eq!(fan.get(&format!("tickets/{id}")).await.expect(200).json["code"], ticket["code"]);
+    // It says what it is for, whose it is, and what it cost.
+    let show = app.operator().await.get(&format!("admin/shows/{}", sale.show)).await.expect(200).json;
+    let me = fan.get("me").await.expect(200).json;
+    for (member, expected) in [
+        ("concert_id", &json!(sale.concert)),
+        ("venue", &show["venue"]),
+        ("starts_at", &show["starts_at"]),
+        ("currency", &show["currency"]),
+        ("holder_name", &me["display_name"]),
+        ("price_minor", &json!(100)),
+    ] {
+        assert_eq!(&ticket[member], expected, "{member}");
+    }
+    assert!(ticket["concert_title"].as_str().is_some_and(|title| !title.is_empty()));
     fans[0].get(&format!("tickets/{id}")).await.expect_problem(404, "not_found");
     fans[0].get(&format!("tickets/{id}/qr")).await.expect_problem(404, "not_found");
 

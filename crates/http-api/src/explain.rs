@@ -90,15 +90,22 @@ fn step(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
 }
 
+/// Notes a fault, unless enough are told.
+fn note(found: &mut Faults, at: impl Into<String>, message: impl Into<String>) {
+    if found.iter().count() < TOLD {
+        found.add(at, message);
+    }
+}
+
 fn walk(schema: &'static Value, value: &Value, at: &str, found: &mut Faults) {
     let (schema, or_null) = resolve(schema);
-    if found.iter().count() >= TOLD || (or_null && value.is_null()) {
+    if or_null && value.is_null() {
         return;
     }
     let kinds = types(schema);
     if !kinds.is_empty() && !kinds.iter().any(|kind| is(value, kind)) {
         let expected: Vec<&str> = kinds.iter().map(|kind| words(kind)).collect();
-        found.add(at, format!("must be {}", expected.join(" or ")));
+        note(found, at, format!("must be {}", expected.join(" or ")));
         return;
     }
     let inside = |name: &str| if at.is_empty() { step(name).into_owned() } else { format!("{at}/{}", step(name)) };
@@ -108,7 +115,7 @@ fn walk(schema: &'static Value, value: &Value, at: &str, found: &mut Faults) {
             let known = of(schema, "properties").as_object().unwrap_or(&none);
             for name in of(schema, "required").as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if !members.contains_key(name) {
-                    found.add(inside(name), "is missing");
+                    note(found, inside(name), "is missing");
                 }
             }
             for (name, member) in members {
@@ -116,7 +123,7 @@ fn walk(schema: &'static Value, value: &Value, at: &str, found: &mut Faults) {
                     Some(schema) => walk(schema, member, &inside(name), found),
                     None if *of(schema, "additionalProperties") == false => {
                         let expected: Vec<&str> = known.keys().map(String::as_str).collect();
-                        found.add(inside(name), format!("is not known here; known are {}", expected.join(", ")));
+                        note(found, inside(name), format!("is not known here; known are {}", expected.join(", ")));
                     }
                     None => {}
                 }
@@ -137,7 +144,7 @@ fn walk(schema: &'static Value, value: &Value, at: &str, found: &mut Faults) {
                 }
                 _ => return,
             };
-            found.add(at, fault);
+            note(found, at, fault);
         }
         Value::Number(number) => {
             let least_and_most = match of(schema, "format").as_str() {
@@ -145,7 +152,7 @@ fn walk(schema: &'static Value, value: &Value, at: &str, found: &mut Faults) {
                 _ => return,
             };
             if number.as_i64().is_some_and(|number| !least_and_most.contains(&number)) {
-                found.add(at, format!("must be {} to {}", least_and_most.start(), least_and_most.end()));
+                note(found, at, format!("must be {} to {}", least_and_most.start(), least_and_most.end()));
             }
         }
         Value::Null | Value::Bool(_) => {}
@@ -170,6 +177,8 @@ mod tests {
         assert!(told(&format!("{{\"seats\":[{{\"seat_id\":\"{id}\",\"version\":1}}]}}")).is_empty());
         assert_eq!(told("[]"), [": must be an object"]);
         assert_eq!(told("{}"), ["seats: is missing"]);
+        let many: Vec<String> = (0..1_000).map(|n| format!("\"m{n}\":0")).collect();
+        assert_eq!(told(&format!("{{{}}}", many.join(","))).len(), TOLD);
         assert_eq!(
             told(
                 "{\"seats\":[{\"seat_id\":7,\"version\":\"1\"},{\"seat_id\":\"x\",\"version\":9999999999,\"a/b\":1}]}"

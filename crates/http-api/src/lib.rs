@@ -3,6 +3,7 @@
 //! [`routes::ROUTES`] is the one table of everything that is served: who may call it and which problems it can answer.
 //! The OpenAPI document, the 405 answers and the test that walks all routes are made from it.
 
+pub mod code;
 pub mod conditional;
 mod connections;
 pub mod endpoints;

@@ -110,29 +110,13 @@ fn close(member: &mut serde_json::Map<String, Value>, words: Vec<&str>) {
     member.insert("enum".to_owned(), values.into());
 }
 
-/// What an answer says besides its body.
-fn headers_of(route: &Route, status: &str) -> serde_json::Map<String, Value> {
+/// Headers of every answer of a route, beside those that its endpoint names.
+fn shared_headers(route: &Route) -> Vec<(&'static str, Value)> {
     let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
-    let text = || json!({ "type": "string" });
-    let mut headers = serde_json::Map::new();
-    headers.insert(
-        "X-Request-Id".to_owned(),
-        header("To be quoted when asking for help", json!({ "type": "string", "format": "uuid" })),
-    );
-    let versioned =
-        ["/api/v1/admin/concerts/{id}", "/api/v1/admin/shows/{id}", "/api/v1/admin/concerts/{id}/queue/policy"];
-    let created = ["/api/v1/admin/concerts", "/api/v1/admin/concerts/{id}/shows", "/api/v1/shows/{id}/reservations"];
-    if route.headers == Headers::Cacheable || (status == "200" && versioned.contains(&route.path)) {
-        headers.insert("ETag".to_owned(), header("For `If-None-Match`, or `If-Match` of an edit", text()));
-    }
-    if status == "201" && created.contains(&route.path) {
-        headers.insert(
-            "Location".to_owned(),
-            header("The new thing", json!({ "type": "string", "format": "uri-reference" })),
-        );
-        if route.access == Access::Operator {
-            headers.insert("ETag".to_owned(), header("For `If-Match` of an edit", text()));
-        }
+    let id = header("To be quoted when asking for help", json!({ "type": "string", "format": "uuid" }));
+    let mut headers = vec![("X-Request-Id", id)];
+    if route.headers == Headers::Cacheable {
+        headers.push(("ETag", header("For `If-None-Match`", json!({ "type": "string" }))));
     }
     headers
 }
@@ -156,12 +140,10 @@ fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
         responses
             .insert("304".to_owned(), json!({ "description": "Nothing has changed since the ETag that was sent" }));
     }
-    for (status, response) in responses.iter_mut() {
-        if let Some(response) = response.as_object_mut() {
-            response.insert("headers".to_owned(), headers_of(route, status).into());
-        }
-        if let Some(picture) = response.pointer_mut("/content/image~1png/schema") {
-            *picture = json!({ "type": "string", "format": "binary" });
+    for response in responses.values_mut().filter_map(Value::as_object_mut) {
+        let headers = response.entry("headers").or_insert_with(|| json!({}));
+        if let Some(headers) = headers.as_object_mut() {
+            headers.extend(shared_headers(route).into_iter().map(|(name, header)| (name.to_owned(), header)));
         }
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();

@@ -18,6 +18,9 @@ use crate::{
     resp,
 };
 
+/// What Sentinels call the master.
+pub(crate) const MASTER_NAME: &str = "onsale";
+
 /// Longest wait for a process to answer, and for a set to be complete.
 pub(crate) const READY_WAIT: Duration = Duration::from_secs(30);
 

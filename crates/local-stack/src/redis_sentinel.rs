@@ -4,13 +4,10 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     StackError,
-    redis_node::{Folder, Node, READY_WAIT, free_ports, until, urls},
+    redis_node::{Folder, MASTER_NAME, Node, READY_WAIT, free_ports, until, urls},
     resp,
     tcp_proxy::TcpProxy,
 };
-
-/// What the Sentinels call the master.
-const MASTER_NAME: &str = "onsale";
 
 /// Longest wait for a failover. One takes about three seconds; where the Sentinels disagree they try again after ten.
 const FAILOVER_WAIT: Duration = Duration::from_mins(1);

@@ -4,11 +4,8 @@ use std::path::Path;
 
 use crate::{
     StackError,
-    redis_node::{Folder, Node, free_ports, urls},
+    redis_node::{Folder, MASTER_NAME, Node, free_ports, urls},
 };
-
-/// What the Sentinel calls the master.
-const MASTER_NAME: &str = "onsale";
 
 /// Files with PEM text.
 #[derive(Debug, Clone, Copy)]

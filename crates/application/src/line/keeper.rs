@@ -89,11 +89,10 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 pub(super) struct Lane {
-    /// One at a time writes news or loads; others wait, and then find it done.
-    pub(super) settling: tokio::sync::Mutex<()>,
-    /// How often news were begun to be written, and the last time that they were written to the end.
+    /// One at a time writes news or loads; others wait, and then find it done: the last time that news were written to the end.
+    pub(super) settling: tokio::sync::Mutex<u64>,
+    /// How often news were begun to be written.
     settling_begun: AtomicU64,
-    settled: AtomicU64,
     /// One at a time asks for loading; others are told that the line recovers.
     pub(super) loading: tokio::sync::Mutex<()>,
     pub(super) memory: Mutex<Memory>,
@@ -346,7 +345,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = self.lane(concert.id);
         let begun_before = lane.settling_begun.load(Ordering::Acquire);
         let one = lane.settling.lock().await;
-        if lane.settled.load(Ordering::Acquire) > begun_before {
+        if *one > begun_before {
             return Ok(());
         }
         self.settle_alone(concert, &lane, one).await.map(|_| ())
@@ -359,7 +358,12 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         self.settle_alone(concert, &lane, one).await
     }
 
-    async fn settle_alone(&self, concert: &Concert, lane: &Lane, one: MutexGuard<'_, ()>) -> Result<i64, StoreError> {
+    async fn settle_alone(
+        &self,
+        concert: &Concert,
+        lane: &Lane,
+        mut one: MutexGuard<'_, u64>,
+    ) -> Result<i64, StoreError> {
         let run = lane.settling_begun.fetch_add(1, Ordering::AcqRel) + 1;
         let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
         let mut opened = 0;
@@ -386,7 +390,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             }
         }
         whole(&lane.memory).stranger_since = None;
-        lane.settled.store(run, Ordering::Release);
+        *one = run;
         Ok(opened)
     }
 

@@ -167,7 +167,8 @@ pub(super) async fn edit(
 
 /// Create a concert as a draft.
 #[utoipa::path(tag = "Operators", operation_id = "createConcert", request_body = NewConcert,
-    responses((status = 201, description = "The concert", body = ConcertDto)))]
+    responses((status = 201, description = "The concert", body = ConcertDto, headers(("Location" = String, description = "The new thing"),
+        ("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[post("/admin/concerts")]
 pub(crate) async fn create_concert(operator: Operator, state: State, body: Json<NewConcert>) -> ApiResult {
     let NewConcert { title, description, queue_policy } = body.value;
@@ -182,7 +183,8 @@ pub(crate) async fn create_concert(operator: Operator, state: State, body: Json<
 /// One concert in any stage. `ETag` is its version.
 #[utoipa::path(tag = "Operators", operation_id = "readConcertAsOperator",
     params(("id" = Uuid, Path, description = "Concert")),
-    responses((status = 200, description = "The concert", body = ConcertDto)))]
+    responses((status = 200, description = "The concert", body = ConcertDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[get("/admin/concerts/{id}")]
 pub(crate) async fn read_concert(_operator: Operator, state: State, id: Id) -> ApiResult {
     let found = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
@@ -192,7 +194,8 @@ pub(crate) async fn read_concert(_operator: Operator, state: State, id: Id) -> A
 /// Edit a concert: its words, or the stage of its sale.
 #[utoipa::path(tag = "Operators", operation_id = "editConcert", params(("id" = Uuid, Path, description = "Concert")),
     request_body = ConcertChangesDto,
-    responses((status = 200, description = "The concert afterwards", body = ConcertDto)))]
+    responses((status = 200, description = "The concert afterwards", body = ConcertDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[patch("/admin/concerts/{id}")]
 pub(crate) async fn edit_concert(
     operator: Operator,
@@ -220,7 +223,8 @@ pub(crate) async fn edit_concert(
 /// Add a show to a concert.
 #[utoipa::path(tag = "Operators", operation_id = "createShow", params(("id" = Uuid, Path, description = "Concert")),
     request_body = NewShow,
-    responses((status = 201, description = "The show", body = ShowDto)))]
+    responses((status = 201, description = "The show", body = ShowDto, headers(("Location" = String, description = "The new thing"),
+        ("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[post("/admin/concerts/{id}/shows")]
 pub(crate) async fn create_show(_operator: Operator, state: State, id: Id, body: Json<NewShow>) -> ApiResult {
     let NewShow { venue, starts_at, hold_secs, seats_per_fan } = body.value;
@@ -241,7 +245,8 @@ pub(crate) async fn create_show(_operator: Operator, state: State, id: Id, body:
 /// One show. `ETag` is its version.
 #[utoipa::path(tag = "Operators", operation_id = "readShowAsOperator",
     params(("id" = Uuid, Path, description = "Show")),
-    responses((status = 200, description = "The show", body = ShowDto)))]
+    responses((status = 200, description = "The show", body = ShowDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[get("/admin/shows/{id}")]
 pub(crate) async fn read_show(_operator: Operator, state: State, id: Id) -> ApiResult {
     let show = state.facades.catalogue.show_uncached(ShowId(id.0)).await?;
@@ -251,7 +256,8 @@ pub(crate) async fn read_show(_operator: Operator, state: State, id: Id) -> ApiR
 /// Edit a show.
 #[utoipa::path(tag = "Operators", operation_id = "editShow", params(("id" = Uuid, Path, description = "Show")),
     request_body = ShowChangesDto,
-    responses((status = 200, description = "The show afterwards", body = ShowDto)))]
+    responses((status = 200, description = "The show afterwards", body = ShowDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[patch("/admin/shows/{id}")]
 pub(crate) async fn edit_show(
     _operator: Operator,

@@ -199,7 +199,8 @@ async fn policy_answer(state: &State, concert: &Concert) -> ApiResult {
 
 /// The settings of a line. `ETag` is the concert's version.
 #[utoipa::path(tag = "Operators", operation_id = "readQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
-    responses((status = 200, description = "The settings", body = QueuePolicyDto)))]
+    responses((status = 200, description = "The settings", body = QueuePolicyDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[get("/admin/concerts/{id}/queue/policy")]
 pub(crate) async fn read_policy(_operator: Operator, state: State, id: Id) -> ApiResult {
     let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
@@ -209,7 +210,8 @@ pub(crate) async fn read_policy(_operator: Operator, state: State, id: Id) -> Ap
 /// Change the settings of a line, also while the sale runs. A lower limit lets active fans finish.
 #[utoipa::path(tag = "Operators", operation_id = "writeQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
     request_body = QueuePolicyDto,
-    responses((status = 200, description = "The new settings", body = QueuePolicyDto)))]
+    responses((status = 200, description = "The new settings", body = QueuePolicyDto,
+        headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[put("/admin/concerts/{id}/queue/policy")]
 pub(crate) async fn write_policy(
     operator: Operator,

@@ -141,7 +141,8 @@ impl From<&Payment> for PaymentDto {
 /// Reserve seats, all or none. Losing a race answers 409 with the seats as they are now.
 #[utoipa::path(tag = "Reservations", operation_id = "reserveSeats", params(("id" = Uuid, Path, description = "Show")),
     request_body = NewReservation,
-    responses((status = 201, description = "The reservation", body = ReservationDto)))]
+    responses((status = 201, description = "The reservation", body = ReservationDto,
+        headers(("Location" = String, description = "The new thing")))))]
 #[post("/shows/{id}/reservations")]
 pub(crate) async fn reserve(
     user: SignedIn,

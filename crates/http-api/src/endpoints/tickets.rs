@@ -89,6 +89,12 @@ pub enum QrFormat {
     Png,
 }
 
+/// The bytes of a picture.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "for the document")]
+pub struct Picture(Vec<u8>);
+
 /// What kind of picture.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -160,7 +166,7 @@ pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
 /// The code of one of my tickets as a QR picture.
 #[utoipa::path(tag = "Tickets", operation_id = "readTicketQr",
     params(("id" = Uuid, Path, description = "Ticket"), QrQuery),
-    responses((status = 200, description = "The picture", content((String = "image/svg+xml"), (Vec<u8> = "image/png")))))]
+    responses((status = 200, description = "The picture", content((String = "image/svg+xml"), (inline(Picture) = "image/png")))))]
 #[get("/tickets/{id}/qr")]
 pub(crate) async fn read_qr(user: SignedIn, state: State, id: Id, query: Query<QrQuery>) -> ApiResult {
     let (_, code) = state.facades.tickets.ticket(TicketId(id.0), user.0).await?;

@@ -19,6 +19,7 @@ use crate::{
     audit::{AuditChange, AuditEntry},
     context::{Clock, Ids},
     error::StoreError,
+    page::Page,
 };
 
 /// A concert.
@@ -62,15 +63,6 @@ pub struct PageStart {
     pub at: DateTime<Utc>,
     /// Its id.
     pub id: Uuid,
-}
-
-/// A page of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<T> {
-    /// The items.
-    pub items: Vec<T>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<PageStart>,
 }
 
 /// An edit that was, or was not, made.
@@ -183,22 +175,27 @@ pub trait CatalogueCache: Send + Sync + 'static {
     /// Keeps a concert that was loaded after `ticket` was taken.
     fn put_concert(&self, ticket: CacheTicket, concert: &Concert) -> impl Future<Output = ()> + Send;
     /// A page of the concert list, or a miss.
-    fn get_concerts(&self, page: &str) -> impl Future<Output = (CacheTicket, Option<Page<Concert>>)> + Send;
+    fn get_concerts(&self, page: &str) -> impl Future<Output = (CacheTicket, Option<Page<Concert, PageStart>>)> + Send;
     /// Keeps a page.
-    fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert>) -> impl Future<Output = ()> + Send;
+    fn put_concerts(
+        &self,
+        ticket: CacheTicket,
+        page: &str,
+        value: &Page<Concert, PageStart>,
+    ) -> impl Future<Output = ()> + Send;
     /// A page of a concert's shows, or a miss.
     fn get_shows(
         &self,
         concert: ConcertId,
         page: &str,
-    ) -> impl Future<Output = (CacheTicket, Option<Page<Show>>)> + Send;
+    ) -> impl Future<Output = (CacheTicket, Option<Page<Show, PageStart>>)> + Send;
     /// Keeps a page.
     fn put_shows(
         &self,
         ticket: CacheTicket,
         concert: ConcertId,
         page: &str,
-        value: &Page<Show>,
+        value: &Page<Show, PageStart>,
     ) -> impl Future<Output = ()> + Send;
     /// Makes every copy invalid, for every instance. What is put with an older ticket stays invalid.
     fn evict(&self) -> impl Future<Output = ()> + Send;
@@ -274,11 +271,20 @@ fn taken(places: &[SeatPlace]) -> String {
 #[async_trait]
 pub trait Catalogue: Send + Sync {
     /// Public concerts with a show to come.
-    async fn concerts(&self, after: Option<PageStart>, limit: usize) -> Result<Page<Concert>, CatalogueError>;
+    async fn concerts(
+        &self,
+        after: Option<PageStart>,
+        limit: usize,
+    ) -> Result<Page<Concert, PageStart>, CatalogueError>;
     /// A public concert.
     async fn concert(&self, id: ConcertId) -> Result<Concert, CatalogueError>;
     /// Shows to come of a public concert.
-    async fn shows(&self, id: ConcertId, after: Option<PageStart>, limit: usize) -> Result<Page<Show>, CatalogueError>;
+    async fn shows(
+        &self,
+        id: ConcertId,
+        after: Option<PageStart>,
+        limit: usize,
+    ) -> Result<Page<Show, PageStart>, CatalogueError>;
     /// A concert in any stage, past every cache; for operators.
     async fn concert_uncached(&self, id: ConcertId) -> Result<Concert, CatalogueError>;
     /// Adds a concert as a draft.
@@ -331,14 +337,6 @@ pub struct CatalogueFacade<S, K, C> {
     pub context: C,
     /// The installation's currency.
     pub currency: String,
-}
-
-/// Cuts a list that was read with one item more than `limit` into a page.
-fn page_of<T>(mut items: Vec<T>, limit: usize, start: impl Fn(&T) -> PageStart) -> Page<T> {
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = if more { items.last().map(start) } else { None };
-    Page { items, next }
 }
 
 /// What an edit did, for the audit log.
@@ -400,7 +398,11 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> CatalogueFacade<S, K,
 
 #[async_trait]
 impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for CatalogueFacade<S, K, C> {
-    async fn concerts(&self, after: Option<PageStart>, limit: usize) -> Result<Page<Concert>, CatalogueError> {
+    async fn concerts(
+        &self,
+        after: Option<PageStart>,
+        limit: usize,
+    ) -> Result<Page<Concert, PageStart>, CatalogueError> {
         let key = page_key(after, limit);
         let (ticket, cached) = self.cache.get_concerts(&key).await;
         if let Some(page) = cached {
@@ -409,7 +411,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         let _turn = self.turn().await?;
         let now = self.context.now();
         let found = self.store.public_concerts(now, after, rows(limit)).await?;
-        let page = page_of(found, limit, |c| PageStart { at: c.next_show_at.unwrap_or(now), id: c.id.0 });
+        let page = Page::cut(found, limit, |c| PageStart { at: c.next_show_at.unwrap_or(now), id: c.id.0 });
         self.cache.put_concerts(ticket, &key, &page).await;
         Ok(page)
     }
@@ -418,7 +420,12 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         self.public_concert(id).await
     }
 
-    async fn shows(&self, id: ConcertId, after: Option<PageStart>, limit: usize) -> Result<Page<Show>, CatalogueError> {
+    async fn shows(
+        &self,
+        id: ConcertId,
+        after: Option<PageStart>,
+        limit: usize,
+    ) -> Result<Page<Show, PageStart>, CatalogueError> {
         self.public_concert(id).await?;
         let key = page_key(after, limit);
         let (ticket, cached) = self.cache.get_shows(id, &key).await;
@@ -427,7 +434,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         }
         let _turn = self.turn().await?;
         let found = self.store.shows(id, self.context.now(), after, rows(limit)).await?;
-        let page = page_of(found, limit, |s| PageStart { at: s.details.starts_at, id: s.id.0 });
+        let page = Page::cut(found, limit, |s| PageStart { at: s.details.starts_at, id: s.id.0 });
         self.cache.put_shows(ticket, id, &key, &page).await;
         Ok(page)
     }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod housekeeping;
 pub mod idempotency;
 pub mod line;
+pub mod page;
 pub mod reports;
 pub mod seat_maps;
 pub mod selling;

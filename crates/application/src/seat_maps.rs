@@ -57,8 +57,55 @@ pub struct SeatMap {
     pub currency: String,
     /// Whether fans may see the concert.
     pub public: bool,
-    /// The seats.
+    /// What was committed by then shows in the seats, in microseconds since 1970 by the database's clock.
+    pub as_of_us: i64,
+    /// When they had been read: what shows in the seats was committed by then.
+    pub read_by_us: i64,
+    /// The seats, in the order in which people count.
     pub seats: Vec<SeatView>,
+    /// What is known of their past.
+    pub past: SeatsPast,
+}
+
+/// When the seats of a map changed, as far as one process knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SeatsPast {
+    /// Since when it has looked.
+    pub known_from_us: i64,
+    /// By when each seat had changed last, in the order of the seats; [`SeatsPast::known_from_us`] for those that did not.
+    pub changed_by_us: Vec<i64>,
+}
+
+impl SeatMap {
+    /// Goes on from what was known when `before` was read.
+    pub fn follow(&mut self, before: Option<&SeatMap>) {
+        let same_seats = |before: &&SeatMap| {
+            before.seats.len() == self.seats.len() && before.seats.iter().zip(&self.seats).all(|(a, b)| a.id == b.id)
+        };
+        let Some(before) = before.filter(same_seats) else {
+            let changed_by_us = vec![self.read_by_us; self.seats.len()];
+            self.past = SeatsPast { known_from_us: self.read_by_us, changed_by_us };
+            return;
+        };
+        let known = before.past.changed_by_us.iter().zip(before.seats.iter().zip(&self.seats));
+        let changed_by_us = known.map(|(known, (then, now))| {
+            let same = (then.state, then.version, then.price_minor) == (now.state, now.version, now.price_minor);
+            if same { *known } else { self.read_by_us }
+        });
+        let changed_by_us = changed_by_us.collect();
+        self.past = SeatsPast { known_from_us: before.past.known_from_us, changed_by_us };
+    }
+
+    /// The seats that may have changed since another map was read, maybe by another process; `None` when that is not known,
+    /// or when the whole list is as good.
+    pub fn changed_since(&self, as_of_us: i64) -> Option<Vec<&SeatView>> {
+        if !(self.past.known_from_us..=self.as_of_us).contains(&as_of_us) {
+            return None;
+        }
+        let seats = self.seats.iter().zip(&self.past.changed_by_us);
+        let changed: Vec<_> = seats.filter(|(_, by)| **by > as_of_us).map(|(seat, _)| seat).collect();
+        (changed.len() <= self.seats.len() / 4).then_some(changed)
+    }
 }
 
 /// Loads seats.

@@ -17,6 +17,7 @@ use crate::{
     error::StoreError,
     idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
     line::{Gate, GateRefusal, HOLD_WITHIN_MS, Purpose},
+    page::{Page, rows_for},
     seat_maps::{SeatView, SharedSeatMaps},
     tickets::Ticket,
     transaction::{Transaction, UnitOfWork},
@@ -300,7 +301,7 @@ pub trait Selling: Send + Sync {
         fan: UserId,
         before: Option<ReservationId>,
         limit: usize,
-    ) -> Result<(Vec<Reservation>, bool), ReservationError>;
+    ) -> Result<Page<Reservation, ReservationId>, ReservationError>;
     /// Frees the seats of a held reservation. Nothing happens when it ended before, unless it was paid.
     async fn release(&self, id: ReservationId, fan: UserId) -> Result<(), ReservationError>;
     /// Pays a reservation from the wallet and ends the turn in which it was made. Whoever holds the seats may pay them until
@@ -579,12 +580,9 @@ where
         fan: UserId,
         before: Option<ReservationId>,
         limit: usize,
-    ) -> Result<(Vec<Reservation>, bool), ReservationError> {
-        let rows = i64::try_from(limit).unwrap_or(100) + 1;
-        let mut found = self.queries.reservations(fan, before, rows).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+    ) -> Result<Page<Reservation, ReservationId>, ReservationError> {
+        let found = self.queries.reservations(fan, before, rows_for(limit)).await?;
+        Ok(Page::cut(found, limit, |reservation| reservation.id))
     }
 
     async fn release(&self, id: ReservationId, fan: UserId) -> Result<(), ReservationError> {

@@ -9,7 +9,10 @@ use onsale_domain::{
     ticket::TicketState,
 };
 
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    page::{Page, rows_for},
+};
 
 /// A ticket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,13 +96,13 @@ pub enum TicketError {
 pub trait Tickets: Send + Sync {
     /// One ticket of the fan with its code.
     async fn ticket(&self, id: TicketId, fan: UserId) -> Result<(HeldTicket, String), TicketError>;
-    /// The fan's tickets with their codes, newest first, and whether there are more.
+    /// The fan's tickets with their codes, newest first.
     async fn tickets(
         &self,
         fan: UserId,
         before: Option<TicketId>,
         limit: usize,
-    ) -> Result<(Vec<(HeldTicket, String)>, bool), TicketError>;
+    ) -> Result<Page<(HeldTicket, String), TicketId>, TicketError>;
     /// The public keys as a JSON Web Key Set.
     fn public_keys(&self) -> String;
 }
@@ -125,19 +128,13 @@ impl<Q: TicketQueries, T: TicketSigner> Tickets for TicketsFacade<Q, T> {
         fan: UserId,
         before: Option<TicketId>,
         limit: usize,
-    ) -> Result<(Vec<(HeldTicket, String)>, bool), TicketError> {
-        let rows = i64::try_from(limit).unwrap_or(100) + 1;
-        let mut found = self.queries.tickets(fan, before, rows).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let signed = found
-            .into_iter()
-            .map(|held| {
-                let code = self.signer.code(&held.ticket);
-                (held, code)
-            })
-            .collect();
-        Ok((signed, more))
+    ) -> Result<Page<(HeldTicket, String), TicketId>, TicketError> {
+        let found = self.queries.tickets(fan, before, rows_for(limit)).await?;
+        let page = Page::cut(found, limit, |held| held.ticket.id);
+        Ok(page.map(|held| {
+            let code = self.signer.code(&held.ticket);
+            (held, code)
+        }))
     }
 
     fn public_keys(&self) -> String {

@@ -15,6 +15,7 @@ use crate::{
     context::Ids,
     error::StoreError,
     idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
+    page::{Page, rows_for},
     transaction::UnitOfWork,
 };
 
@@ -123,13 +124,13 @@ pub enum WalletError {
 pub trait Wallets: Send + Sync {
     /// The fan's wallet.
     async fn wallet(&self, fan: UserId) -> Result<Wallet, WalletError>;
-    /// The fan's entries, newest first, and whether there are more.
+    /// The fan's entries, newest first.
     async fn entries(
         &self,
         fan: UserId,
         before: Option<i64>,
         limit: usize,
-    ) -> Result<(Vec<WalletEntry>, bool), WalletError>;
+    ) -> Result<Page<WalletEntry, i64>, WalletError>;
     /// Puts money into the wallet.
     async fn charge(
         &self,
@@ -181,12 +182,9 @@ where
         fan: UserId,
         before: Option<i64>,
         limit: usize,
-    ) -> Result<(Vec<WalletEntry>, bool), WalletError> {
-        let rows = i64::try_from(limit).unwrap_or(100) + 1;
-        let mut found = self.queries.entries(fan, before, rows).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        Ok((found, more))
+    ) -> Result<Page<WalletEntry, i64>, WalletError> {
+        let found = self.queries.entries(fan, before, rows_for(limit)).await?;
+        Ok(Page::cut(found, limit, |entry| entry.id))
     }
 
     async fn charge(

@@ -1,6 +1,6 @@
 //! Seats: what can be sold once.
 
-use std::collections::HashSet;
+use std::{cmp::Ordering, collections::HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -49,6 +49,32 @@ impl SeatState {
             (state, _) => state,
         }
     }
+}
+
+/// The order in which people count sections and rows: 2 before 10, and A2 before A10.
+pub fn as_people_count(one: &str, other: &str) -> Ordering {
+    let (mut a, mut b) = (one, other);
+    while let (Some(first), Some(second)) = (a.chars().next(), b.chars().next()) {
+        let (digits_a, digits_b) = (digits_of(a), digits_of(b));
+        let order = if digits_a.is_empty() || digits_b.is_empty() {
+            (a, b) = (a.get(first.len_utf8()..).unwrap_or_default(), b.get(second.len_utf8()..).unwrap_or_default());
+            first.cmp(&second)
+        } else {
+            (a, b) = (a.get(digits_a.len()..).unwrap_or_default(), b.get(digits_b.len()..).unwrap_or_default());
+            let (value_a, value_b) = (digits_a.trim_start_matches('0'), digits_b.trim_start_matches('0'));
+            value_a.len().cmp(&value_b.len()).then_with(|| value_a.cmp(value_b))
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    // 01 and 1 are two rows, so they have an order too.
+    a.len().cmp(&b.len()).then_with(|| one.cmp(other))
+}
+
+fn digits_of(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
 }
 
 /// Where a seat is.
@@ -222,6 +248,15 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn rows_sort_as_people_count() {
+        let mut rows = ["10", "2", "1", "A10", "A2", "AA", "B", "01", "é9", "é10", "", "2b", "2a"];
+        rows.sort_by(|a, b| as_people_count(a, b));
+        assert_eq!(rows, ["", "01", "1", "2", "2a", "2b", "10", "A2", "A10", "AA", "B", "é9", "é10"]);
+        let long = "9".repeat(100);
+        assert_eq!(as_people_count(&long, "10"), Ordering::Greater);
+    }
 
     fn choice(id: u128, version: i32) -> SeatChoice {
         SeatChoice { seat_id: SeatId(Uuid::from_u128(id)), version }

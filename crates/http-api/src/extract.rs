@@ -37,7 +37,8 @@ fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
+/// Whose access token the request shows.
+pub(crate) fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
     let state = state(request)?;
     let token = header(request, &header::AUTHORIZATION)
         .and_then(|value| value.split_once(' '))

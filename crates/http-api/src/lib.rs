@@ -17,6 +17,7 @@ pub mod routes;
 mod server;
 pub mod state;
 pub mod streams;
+mod swagger;
 
 pub use server::{ServerOptions, start};
 pub use state::{ApiState, Detached, Facades, Limits, Probes};

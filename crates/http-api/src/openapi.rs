@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use onsale_application::line::WhyFewer;
+use onsale_application::line::{PlaceWord, WhyFewer};
 use onsale_domain::{
-    account::Role, concert::SaleState, reservation::ReservationState, seat::SeatState, ticket::TicketState,
+    account::Role, concert::SaleState, queue::LogKind, reservation::ReservationState, seat::SeatState,
+    ticket::TicketState,
 };
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_actix_web::AppExt;
@@ -13,27 +15,59 @@ use utoipa_actix_web::AppExt;
 use crate::{
     endpoints,
     problem::{Code, ProblemDto},
-    routes::{Access, Headers, ROUTES, Route},
+    routes::{Access, GROUPS, Headers, ROUTES, Route},
 };
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Onsale",
-        description = "Concert ticketing that survives the minute tickets go on sale.\n\nStand in line, see seats, reserve, pay from the wallet, hold tickets. Errors are `application/problem+json` with a stable `code`; money is whole minor units; times are RFC 3339 in UTC.",
+        description = include_str!("openapi.md"),
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(ProblemDto)),
-    tags(
-        (name = "Accounts"), (name = "Concerts"), (name = "Queue"), (name = "Seats"), (name = "Reservations"),
-        (name = "Wallet"), (name = "Tickets"), (name = "Operators"), (name = "System"),
-    ),
 )]
 struct Document;
 
-/// The document as JSON, the same text for the same program.
+/// The document as JSON, the same text for the same program, with the paths in the order of the table.
 pub fn text() -> String {
-    serde_json::to_string_pretty(&document()).unwrap_or_default() + "\n"
+    let document = document();
+    let members = document.as_object().into_iter().flatten();
+    let members = members.map(|(name, value)| match value.as_object() {
+        Some(paths) if name == "paths" => (name.as_str(), Member::Paths(Paths(paths))),
+        _ => (name.as_str(), Member::Other(value)),
+    });
+    serde_json::to_string_pretty(&Ordered(members.collect())).unwrap_or_default() + "\n"
+}
+
+/// Members in this order.
+struct Ordered<'a, T>(Vec<(&'a str, T)>);
+
+impl<T: Serialize> Serialize for Ordered<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Paths(Paths<'a>),
+    Other(&'a Value),
+}
+
+struct Paths<'a>(&'a serde_json::Map<String, Value>);
+
+impl Serialize for Paths<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut order: Vec<&str> = vec![];
+        for route in ROUTES {
+            if !order.contains(&route.path) {
+                order.push(route.path);
+            }
+        }
+        Ordered(order.into_iter().filter_map(|path| Some((path, self.0.get(path)?))).collect()).serialize(serializer)
+    }
 }
 
 /// The document.
@@ -51,13 +85,17 @@ pub fn document() -> Value {
                 "access_token": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "An access token from /auth/login, good for 15 minutes." },
                 "queue_token": { "type": "apiKey", "in": "header", "name": "Queue-Token",
-                    "description": "The token of an active place in the concert's line." },
+                    "description": "The `token` of your place in the concert's line, from joining it." },
+                "stream_pass": { "type": "apiKey", "in": "query", "name": "pass",
+                    "description": "A pass for one stream, for browsers, whose `EventSource` sends no headers. `url` of `createStreamPass` has it already." },
             }),
         );
     }
     if let Some(document) = document.as_object_mut() {
         let here = json!([{ "url": "/", "description": "The server that this document is of" }]);
         document.insert("servers".to_owned(), here);
+        let groups = GROUPS.iter().map(|(name, words)| json!({ "name": name, "description": words }));
+        document.insert("tags".to_owned(), groups.collect());
     }
     for (schema, member, words) in closed_lists() {
         let member = format!("/components/schemas/{schema}/properties/{member}");
@@ -88,7 +126,9 @@ fn closed_lists() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
         ("SeatNow", "state", seats()),
         ("Reservation", "state", ReservationState::ALL.map(ReservationState::as_str).to_vec()),
         ("Ticket", "state", TicketState::ALL.map(TicketState::as_str).to_vec()),
-        ("QueuePlace", "state", vec!["pre_queue", "waiting", "active", "lapsed"]),
+        ("QueuePlace", "state", PlaceWord::ALL.map(PlaceWord::as_str).to_vec()),
+        ("MyPlace", "state", PlaceWord::ALL.map(PlaceWord::as_str).to_vec()),
+        ("MyPlace", "outcome", LogKind::ENDS.map(LogKind::as_str).to_vec()),
         ("Admissions", "why_fewer", WhyFewer::ALL.map(WhyFewer::as_str).to_vec()),
         ("WalletEntry", "kind", vec!["charge", "payment", "refund"]),
         ("TokenPair", "token_type", vec!["Bearer"]),
@@ -122,10 +162,15 @@ fn shared_headers(route: &Route) -> Vec<(&'static str, Value)> {
 }
 
 fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
-    let security = match route.access {
-        Access::Public => json!([]),
-        Access::SignedIn | Access::Operator => json!([{ "access_token": [] }]),
-        Access::BehindTheLine => json!([{ "access_token": [], "queue_token": [] }]),
+    operation.insert("tags".to_owned(), json!([route.group]));
+    let (signed_in, with_token) = (json!({ "access_token": [] }), json!({ "access_token": [], "queue_token": [] }));
+    let security = match (route.access, route.headers) {
+        (Access::Public, _) => json!([]),
+        (Access::Follower, _) => json!([with_token, { "stream_pass": [] }]),
+        (Access::BehindTheLine, _) | (_, Headers::QueueTokenRequired) => json!([with_token]),
+        // Shown when there is one.
+        (_, Headers::QueueToken) => json!([with_token, signed_in]),
+        (Access::SignedIn | Access::Operator, _) => json!([signed_in]),
     };
     operation.insert("security".to_owned(), security);
     let parameters = header_parameters(route);
@@ -133,6 +178,16 @@ fn complete(operation: &mut serde_json::Map<String, Value>, route: &Route) {
         let list = operation.entry("parameters").or_insert_with(|| json!([]));
         if let Some(list) = list.as_array_mut() {
             list.extend(parameters);
+        }
+    }
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let is = |member: &str, word: &str| parameter.get(member).is_some_and(|value| value == word);
+        // As ids look, and of nothing: a request that is sent as it stands changes nothing.
+        if is("name", "id")
+            && is("in", "path")
+            && let Some(parameter) = parameter.as_object_mut()
+        {
+            parameter.insert("example".to_owned(), json!("01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55"));
         }
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
@@ -160,7 +215,7 @@ fn header_parameters(route: &Route) -> Vec<Value> {
     let key = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" });
     let key_words = "Makes a repeated request harmless: the same key and request get the same answer for 24 hours.";
     match route.headers {
-        Headers::None => vec![],
+        Headers::None | Headers::QueueToken | Headers::QueueTokenRequired => vec![],
         Headers::Cacheable => {
             vec![header("If-None-Match", false, json!({ "type": "string" }), "The ETag of the copy at hand.")]
         }
@@ -171,12 +226,6 @@ fn header_parameters(route: &Route) -> Vec<Value> {
         }
         Headers::Idempotent => vec![header("Idempotency-Key", false, key, key_words)],
         Headers::IdempotentRequired => vec![header("Idempotency-Key", true, key, key_words)],
-        Headers::QueueToken => vec![header(
-            "Queue-Token",
-            false,
-            json!({ "type": "string" }),
-            "When given, it must be genuine and this fan's.",
-        )],
     }
 }
 

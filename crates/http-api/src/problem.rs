@@ -293,6 +293,7 @@ impl From<LineError> for ApiError {
             LineError::Full => Self::new(Code::QueueFull),
             LineError::NotInLine => Self::new(Code::NotInLine),
             LineError::TokenInvalid => Self::new(Code::TokenInvalid),
+            LineError::PassInvalid => Self::new(Code::StreamPassInvalid),
             LineError::TokenMoved => Self::new(Code::QueueTokenMoved),
             LineError::SoldOut => Self::new(Code::SoldOut),
             LineError::TooEarly(ms) => Self {

@@ -7,8 +7,8 @@ use crate::problem::Code::{
     MalformedRequest, NoFreeTopUp, NotFound, NotInLine, NotReady, NothingToSell, PlaceTaken, QueueClosed, QueueFull,
     QueueTokenExpired, QueueTokenMoved, QueueTokenRequired, QueueTokenWaiting, RefreshInvalid, RefreshReused,
     ReservationExists, ReservationExpired, ReservationPaid, SaleClosed, SaleNotOpen, SeatTaken, SeatUnknown, SoldOut,
-    TokenInvalid, TooManyRequests, TooManySeats, TooManyStreams, Unauthenticated, Unavailable, UnsupportedMediaType,
-    ValidationFailed, VersionConflict, VersionMismatch,
+    StreamPassInvalid, TokenInvalid, TooManyRequests, TooManySeats, TooManyStreams, Unauthenticated, Unavailable,
+    UnsupportedMediaType, ValidationFailed, VersionConflict, VersionMismatch,
 };
 
 /// Who may call a route.
@@ -18,6 +18,8 @@ pub enum Access {
     Public,
     /// Signed-in users.
     SignedIn,
+    /// Signed-in users, or whoever shows a pass for one stream.
+    Follower,
     /// Signed-in users with an active queue token of the concert.
     BehindTheLine,
     /// Operators.
@@ -48,11 +50,15 @@ pub enum Headers {
     IdempotentRequired,
     /// `Queue-Token`, checked when it is there.
     QueueToken,
+    /// `Queue-Token`, required.
+    QueueTokenRequired,
 }
 
 /// One route.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
+    /// Which group of [`GROUPS`] it stands in.
+    pub group: &'static str,
     /// HTTP method.
     pub method: &'static str,
     /// Path with `{id}` for ids.
@@ -68,77 +74,108 @@ pub struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $access:ident $body:ident $headers:ident [$($code:ident),*])*) => {
+    ($($group:literal $words:literal {
+        $($method:ident $path:literal $access:ident $body:ident $headers:ident [$($code:ident),*])*
+    })*) => {
+        /// Names and texts of the groups, in the order of work: fans first, then operators.
+        pub const GROUPS: &[(&str, &str)] = &[$(($group, $words)),*];
+
         /// Every route of the API.
-        pub const ROUTES: &[Route] = &[$(Route {
+        pub const ROUTES: &[Route] = &[$($(Route {
+            group: $group,
             method: stringify!($method),
             path: $path,
             access: Access::$access,
             body: Body::$body,
             headers: Headers::$headers,
             own: &[$($code),*],
-        }),*];
+        }),*),*];
     };
 }
 
 routes! {
-    POST   "/api/v1/auth/signup"                       Public        Json None       [EmailTaken, ValidationFailed, Busy]
-    POST   "/api/v1/auth/login"                        Public        Json None       [BadCredentials, TooManyRequests, Busy]
-    POST   "/api/v1/auth/refresh"                      Public        Json None       [RefreshReused, RefreshInvalid]
-    POST   "/api/v1/auth/logout"                       SignedIn      Json None       []
-    GET    "/api/v1/me"                                SignedIn      None None       []
-    GET    "/api/v1/concerts"                          Public        None Cacheable  [MalformedRequest, ValidationFailed]
-    GET    "/api/v1/concerts/{id}"                     Public        None Cacheable  [NotFound]
-    GET    "/api/v1/concerts/{id}/shows"               Public        None Cacheable  [MalformedRequest, ValidationFailed, NotFound]
-    GET    "/api/v1/concerts/{id}/queue"               Public        None None       [NotFound, LineRecovering]
-    GET    "/api/v1/concerts/{id}/queue/log"           Public        None None       [MalformedRequest, NotFound, ValidationFailed, Busy]
-    GET    "/api/v1/concerts/{id}/queue/draw"          Public        None None       [MalformedRequest, NotFound, ValidationFailed, Busy]
-    POST   "/api/v1/concerts/{id}/queue/tokens"        SignedIn      None QueueToken [NotFound, SaleNotOpen, QueueClosed, QueueFull, SoldOut, TokenInvalid, LineRecovering]
-    GET    "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
-    GET    "/api/v1/concerts/{id}/queue/tokens/me/events" SignedIn   None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, QueueTokenRequired, SaleNotOpen, LineRecovering, TooManyStreams]
-    GET    "/api/v1/concerts/{id}/queue/tokens/me/receipt" SignedIn  None None       [NotFound, NotInLine]
-    DELETE "/api/v1/concerts/{id}/queue/tokens/me"     SignedIn      None QueueToken [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
-    GET    "/api/v1/shows/{id}/availability"           Public        None Cacheable  [NotFound]
-    GET    "/api/v1/shows/{id}/seats"                  BehindTheLine None Cacheable  [MalformedRequest, NotFound]
-    POST   "/api/v1/shows/{id}/reservations"           BehindTheLine Json Idempotent [NotFound, SeatTaken, VersionConflict, ReservationExists, SaleNotOpen, SaleClosed, ValidationFailed, TooManySeats, SeatUnknown, Busy]
-    GET    "/api/v1/reservations"                      SignedIn      None None       [MalformedRequest, ValidationFailed]
-    GET    "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound]
-    DELETE "/api/v1/reservations/{id}"                 SignedIn      None None       [NotFound, ReservationPaid, Busy]
-    POST   "/api/v1/reservations/{id}/payment"         SignedIn      None Idempotent [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
-    GET    "/api/v1/me/wallet"                         SignedIn      None None       []
-    GET    "/api/v1/me/wallet/entries"                 SignedIn      None None       [MalformedRequest, ValidationFailed]
-    POST   "/api/v1/me/wallet/charges"                 SignedIn      Json IdempotentRequired [NoFreeTopUp, AmountOutOfRange, Busy]
-    GET    "/api/v1/me/tickets"                        SignedIn      None None       [MalformedRequest, ValidationFailed]
-    GET    "/api/v1/tickets/{id}"                      SignedIn      None None       [NotFound]
-    GET    "/api/v1/tickets/{id}/qr"                   SignedIn      None None       [MalformedRequest, NotFound]
-    POST   "/api/v1/admin/concerts"                    Operator      Json None       [ValidationFailed]
-    GET    "/api/v1/admin/concerts/{id}"               Operator      None None       [NotFound]
-    PATCH  "/api/v1/admin/concerts/{id}"               Operator      Json IfMatch    [NotFound, ValidationFailed, InvalidTransition, NothingToSell]
-    POST   "/api/v1/admin/concerts/{id}/shows"         Operator      Json None       [NotFound, ValidationFailed]
-    GET    "/api/v1/admin/shows/{id}"                  Operator      None None       [NotFound]
-    PATCH  "/api/v1/admin/shows/{id}"                  Operator      Json IfMatch    [NotFound, ValidationFailed, HasSales]
-    POST   "/api/v1/admin/shows/{id}/seats"            Operator      Json None       [NotFound, ValidationFailed, PlaceTaken]
-    GET    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      None None       [NotFound]
-    PUT    "/api/v1/admin/concerts/{id}/queue/policy"  Operator      Json IfMatch    [NotFound, ValidationFailed]
-    POST   "/api/v1/admin/concerts/{id}/queue/pause"   Operator      None None       [NotFound, InvalidTransition, NothingToSell]
-    POST   "/api/v1/admin/concerts/{id}/queue/resume"  Operator      None None       [NotFound, InvalidTransition, NothingToSell]
-    POST   "/api/v1/admin/concerts/{id}/queue/drain"   Operator      None None       [NotFound, InvalidTransition]
-    POST   "/api/v1/admin/concerts/{id}/queue/close"   Operator      Json IfMatch       [NotFound, InvalidTransition, ConfirmationRequired]
-    POST   "/api/v1/admin/concerts/{id}/queue/admissions" Operator   Json None       [NotFound, ValidationFailed, SaleNotOpen, QueueClosed, LineRecovering]
-    PUT    "/api/v1/admin/concerts/{id}/queue/message" Operator      Json None       [NotFound, ValidationFailed]
-    POST   "/api/v1/admin/concerts/{id}/queue/forecast" Operator     Json None       [NotFound, ValidationFailed, LineRecovering]
-    GET    "/api/v1/admin/concerts/{id}/queue/report"  Operator      None None       [NotFound]
-    GET    "/api/v1/admin/concerts/{id}/audit"         Operator      None None       [MalformedRequest, NotFound, ValidationFailed]
-    GET    "/api/v1/admin/concerts/{id}/queue/stats"   Operator      None None       [NotFound, LineRecovering]
-    GET    "/api/v1/admin/shows/{id}/report"           Operator      None None       [NotFound]
-    GET    "/api/v1/admin/ledger/reconciliation"       Operator      None None       []
-    GET    "/api/v1/admin/outbox"                      Operator      None None       []
-    GET    "/.well-known/jwks.json"                    Public        None Cacheable  []
-    GET    "/livez"                                    Public        None None       []
-    GET    "/readyz"                                   Public        None None       [NotReady]
-    GET    "/metrics"                                  Public        None None       []
-    GET    "/openapi.json"                             Public        None Cacheable  []
-    GET    "/problems/{code}"                          Public        None None       [NotFound]
+    "Account" "Who you are. Log in, then press Authorize and paste the access token." {
+        POST   "/api/v1/auth/signup"                                     Public        Json None               [EmailTaken, ValidationFailed, Busy]
+        POST   "/api/v1/auth/login"                                      Public        Json None               [BadCredentials, TooManyRequests, Busy]
+        POST   "/api/v1/auth/refresh"                                    Public        Json None               [RefreshReused, RefreshInvalid]
+        POST   "/api/v1/auth/logout"                                     SignedIn      Json None               []
+        GET    "/api/v1/me"                                              SignedIn      None None               []
+    }
+    "Concerts" "What is on, for everybody." {
+        GET    "/api/v1/concerts"                                        Public        None Cacheable          [MalformedRequest, ValidationFailed]
+        GET    "/api/v1/concerts/{id}"                                   Public        None Cacheable          [NotFound]
+        GET    "/api/v1/concerts/{id}/shows"                             Public        None Cacheable          [MalformedRequest, ValidationFailed, NotFound]
+        GET    "/api/v1/shows/{id}/availability"                         Public        None Cacheable          [NotFound]
+    }
+    "Line" "A place in line, and what anybody may check of it." {
+        GET    "/api/v1/concerts/{id}/queue"                             Public        None Cacheable          [NotFound, LineRecovering]
+        POST   "/api/v1/concerts/{id}/queue/tokens"                      SignedIn      None QueueToken         [NotFound, SaleNotOpen, QueueClosed, QueueFull, SoldOut, TokenInvalid, LineRecovering]
+        GET    "/api/v1/concerts/{id}/queue/tokens/me"                   SignedIn      None QueueToken         [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
+        POST   "/api/v1/concerts/{id}/queue/tokens/me/stream-passes"     SignedIn      None QueueTokenRequired [NotFound, TokenInvalid, QueueTokenRequired]
+        GET    "/api/v1/concerts/{id}/queue/tokens/me/events"            Follower      None QueueTokenRequired [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, QueueTokenRequired, SaleNotOpen, LineRecovering, TooManyStreams, StreamPassInvalid, MalformedRequest]
+        GET    "/api/v1/concerts/{id}/queue/tokens/me/receipt"           SignedIn      None None               [NotFound, NotInLine]
+        DELETE "/api/v1/concerts/{id}/queue/tokens/me"                   SignedIn      None QueueToken         [NotFound, NotInLine, TokenInvalid, QueueTokenMoved, SaleNotOpen, LineRecovering]
+        GET    "/api/v1/me/places"                                       SignedIn      None None               [MalformedRequest, ValidationFailed]
+        GET    "/api/v1/concerts/{id}/queue/log"                         Public        None None               [MalformedRequest, NotFound, ValidationFailed, Busy]
+        GET    "/api/v1/concerts/{id}/queue/draw"                        Public        None None               [MalformedRequest, NotFound, ValidationFailed, Busy]
+    }
+    "Seats" "Once it is your turn: see seats and reserve them." {
+        GET    "/api/v1/shows/{id}/seats"                                BehindTheLine None Cacheable          [MalformedRequest, NotFound, ValidationFailed]
+        POST   "/api/v1/shows/{id}/reservations"                         BehindTheLine Json Idempotent         [NotFound, SeatTaken, VersionConflict, ReservationExists, SaleNotOpen, SaleClosed, ValidationFailed, TooManySeats, SeatUnknown, Busy]
+        GET    "/api/v1/reservations"                                    SignedIn      None None               [MalformedRequest, ValidationFailed]
+        GET    "/api/v1/reservations/{id}"                               SignedIn      None None               [NotFound]
+        DELETE "/api/v1/reservations/{id}"                               SignedIn      None None               [NotFound, ReservationPaid, Busy]
+    }
+    "Payment" "A wallet, and paying what is reserved." {
+        GET    "/api/v1/me/wallet"                                       SignedIn      None None               []
+        POST   "/api/v1/me/wallet/charges"                               SignedIn      Json IdempotentRequired [NoFreeTopUp, AmountOutOfRange, Busy]
+        GET    "/api/v1/me/wallet/entries"                               SignedIn      None None               [MalformedRequest, ValidationFailed]
+        POST   "/api/v1/reservations/{id}/payment"                       SignedIn      None Idempotent         [NotFound, InsufficientBalance, AlreadyPaid, ReservationExpired, Busy]
+    }
+    "Tickets" "What a fan shows at the gate." {
+        GET    "/api/v1/me/tickets"                                      SignedIn      None None               [MalformedRequest, ValidationFailed]
+        GET    "/api/v1/tickets/{id}"                                    SignedIn      None None               [NotFound]
+        GET    "/api/v1/tickets/{id}/qr"                                 SignedIn      None None               [MalformedRequest, NotFound]
+        GET    "/api/v1/tickets/{id}/page"                               SignedIn      None None               [NotFound]
+        GET    "/.well-known/jwks.json"                                  Public        None Cacheable          []
+    }
+    "Operator: catalogue" "Concerts, shows and seats." {
+        POST   "/api/v1/admin/concerts"                                  Operator      Json None               [ValidationFailed]
+        GET    "/api/v1/admin/concerts/{id}"                             Operator      None None               [NotFound]
+        PATCH  "/api/v1/admin/concerts/{id}"                             Operator      Json IfMatch            [NotFound, ValidationFailed, InvalidTransition, NothingToSell]
+        POST   "/api/v1/admin/concerts/{id}/shows"                       Operator      Json None               [NotFound, ValidationFailed]
+        GET    "/api/v1/admin/shows/{id}"                                Operator      None None               [NotFound]
+        PATCH  "/api/v1/admin/shows/{id}"                                Operator      Json IfMatch            [NotFound, ValidationFailed, HasSales]
+        POST   "/api/v1/admin/shows/{id}/seats"                          Operator      Json None               [NotFound, ValidationFailed, PlaceTaken]
+    }
+    "Operator: sale" "The stage of a sale, while it runs." {
+        POST   "/api/v1/admin/concerts/{id}/queue/pause"                 Operator      None None               [NotFound, InvalidTransition, NothingToSell]
+        POST   "/api/v1/admin/concerts/{id}/queue/resume"                Operator      None None               [NotFound, InvalidTransition, NothingToSell]
+        POST   "/api/v1/admin/concerts/{id}/queue/drain"                 Operator      None None               [NotFound, InvalidTransition]
+        POST   "/api/v1/admin/concerts/{id}/queue/close"                 Operator      Json IfMatch            [NotFound, InvalidTransition, ConfirmationRequired]
+        PUT    "/api/v1/admin/concerts/{id}/queue/message"               Operator      Json None               [NotFound, ValidationFailed]
+    }
+    "Operator: line" "Settings and numbers of a line." {
+        GET    "/api/v1/admin/concerts/{id}/queue/stats"                 Operator      None None               [NotFound, LineRecovering]
+        GET    "/api/v1/admin/concerts/{id}/queue/policy"                Operator      None None               [NotFound]
+        PUT    "/api/v1/admin/concerts/{id}/queue/policy"                Operator      Json IfMatch            [NotFound, ValidationFailed]
+        POST   "/api/v1/admin/concerts/{id}/queue/forecast"              Operator      Json None               [NotFound, ValidationFailed, LineRecovering]
+        POST   "/api/v1/admin/concerts/{id}/queue/admissions"            Operator      Json None               [NotFound, ValidationFailed, SaleNotOpen, QueueClosed, LineRecovering]
+    }
+    "Operator: reports" "What has happened, and whether it adds up." {
+        GET    "/api/v1/admin/concerts/{id}/queue/report"                Operator      None None               [NotFound]
+        GET    "/api/v1/admin/concerts/{id}/audit"                       Operator      None None               [MalformedRequest, NotFound, ValidationFailed]
+        GET    "/api/v1/admin/shows/{id}/report"                         Operator      None None               [NotFound]
+        GET    "/api/v1/admin/ledger/reconciliation"                     Operator      None None               []
+        GET    "/api/v1/admin/outbox"                                    Operator      None None               []
+    }
+    "System" "Health, metrics, and this document." {
+        GET    "/livez"                                                  Public        None None               []
+        GET    "/readyz"                                                 Public        None None               [NotReady]
+        GET    "/metrics"                                                Public        None None               []
+        GET    "/openapi.json"                                           Public        None Cacheable          []
+        GET    "/problems/{code}"                                        Public        None None               [NotFound]
+    }
 }
 
 impl Route {
@@ -173,7 +210,7 @@ impl Route {
                     IdempotencyKeyRequired,
                 ]);
             }
-            Headers::None | Headers::Cacheable | Headers::QueueToken => {}
+            Headers::None | Headers::Cacheable | Headers::QueueToken | Headers::QueueTokenRequired => {}
         }
         if self.uses_a_store() {
             codes.extend([Unavailable, Internal]);

@@ -10,7 +10,6 @@ use actix_web::{
     web,
 };
 use socket2::SockRef;
-use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     connections::Connection,
@@ -19,6 +18,7 @@ use crate::{
     problem::{ApiError, Code},
     routes,
     state::ApiState,
+    swagger,
 };
 
 /// Longest time for which what was sent may stay unread or unacknowledged.
@@ -49,11 +49,7 @@ pub fn start(state: Arc<ApiState>, listener: TcpListener, options: &ServerOption
             .wrap(from_fn(observe))
             .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
             .configure(endpoints::configure)
-            .service(
-                // Its own files only, from this program; the document is served beside it.
-                SwaggerUi::new("/docs/{_:.*}").config(utoipa_swagger_ui::Config::from("/openapi.json")),
-            )
-            .service(web::redirect("/docs", "/docs/").permanent())
+            .configure(swagger::configure)
             .default_service(web::to(nothing_here))
     })
     .on_connect(|connection, extensions| {
@@ -93,7 +89,7 @@ fn cors(origins: &[String]) -> Cors {
             "if-none-match",
             "last-event-id",
         ])
-        .expose_headers(["etag", "location", "retry-after", "x-request-id", "allow"])
+        .expose_headers(["etag", "location", "retry-after", "x-request-id", "allow", "seats-version"])
         .max_age(3_600);
     if origins.iter().any(|origin| origin == "*") {
         return cors.allow_any_origin().send_wildcard();

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moka::future::Cache;
 use onsale_application::{
@@ -137,7 +136,7 @@ pub struct ApiState {
     /// Seals cursors of public lists, so that only pages that exist are asked for.
     pub seal: Seal,
     /// Lines as everybody was last told of them; none when nothing is shared.
-    pub overviews: Option<Cache<Uuid, Bytes>>,
+    pub overviews: Option<Cache<Uuid, Rendered>>,
     /// Published lists, part by part.
     pub published: Published,
     /// Writes.

@@ -14,8 +14,9 @@ use std::{
 use deadpool_redis::redis;
 use moka::sync::Cache;
 use onsale_application::{
-    catalogue::{CacheTicket, CatalogueCache, Concert, Page, Show},
+    catalogue::{CacheTicket, CatalogueCache, Concert, PageStart, Show},
     context::Clock,
+    page::Page,
 };
 use onsale_domain::ids::ConcertId;
 
@@ -54,8 +55,8 @@ pub struct SharedCatalogue<C> {
     known: Mutex<Known>,
     looking: tokio::sync::Mutex<()>,
     concerts: Cache<ConcertId, Copy<Concert>>,
-    concert_pages: Cache<String, Copy<Page<Concert>>>,
-    show_pages: Cache<(ConcertId, String), Copy<Page<Show>>>,
+    concert_pages: Cache<String, Copy<Page<Concert, PageStart>>>,
+    show_pages: Cache<(ConcertId, String), Copy<Page<Show, PageStart>>>,
 }
 
 /// Room for copies, each of which is as large as `bytes` says, and some.
@@ -90,8 +91,8 @@ impl<C: Clock> SharedCatalogue<C> {
             known: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             concerts: copies(ttl, concert_bytes),
-            concert_pages: copies(ttl, |page: &Page<Concert>| page.items.iter().map(concert_bytes).sum()),
-            show_pages: copies(ttl, |page: &Page<Show>| page.items.iter().map(show_bytes).sum()),
+            concert_pages: copies(ttl, |page: &Page<Concert, PageStart>| page.items.iter().map(concert_bytes).sum()),
+            show_pages: copies(ttl, |page: &Page<Show, PageStart>| page.items.iter().map(show_bytes).sum()),
         }
     }
 
@@ -158,21 +159,21 @@ impl<C: Clock> CatalogueCache for SharedCatalogue<C> {
         }
     }
 
-    async fn get_concerts(&self, page: &str) -> (CacheTicket, Option<Page<Concert>>) {
+    async fn get_concerts(&self, page: &str) -> (CacheTicket, Option<Page<Concert, PageStart>>) {
         self.get(&self.concert_pages, &page.to_owned()).await
     }
 
-    async fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert>) {
+    async fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert, PageStart>) {
         if let Some(copy) = self.copy(ticket, value) {
             self.concert_pages.insert(page.to_owned(), copy);
         }
     }
 
-    async fn get_shows(&self, concert: ConcertId, page: &str) -> (CacheTicket, Option<Page<Show>>) {
+    async fn get_shows(&self, concert: ConcertId, page: &str) -> (CacheTicket, Option<Page<Show, PageStart>>) {
         self.get(&self.show_pages, &(concert, page.to_owned())).await
     }
 
-    async fn put_shows(&self, ticket: CacheTicket, concert: ConcertId, page: &str, value: &Page<Show>) {
+    async fn put_shows(&self, ticket: CacheTicket, concert: ConcertId, page: &str, value: &Page<Show, PageStart>) {
         if let Some(copy) = self.copy(ticket, value) {
             self.show_pages.insert((concert, page.to_owned()), copy);
         }

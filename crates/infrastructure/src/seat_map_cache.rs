@@ -21,6 +21,9 @@ const SHOWS_KEPT: u64 = 64;
 /// Most seats that are noted one by one.
 const SEATS_NOTED: u64 = 10_000;
 
+/// How long the past of a show's seats is known after somebody has looked at them.
+const PAST_KEPT: Duration = Duration::from_mins(1);
+
 /// Counters of changes.
 const COUNTERS: usize = 4_096;
 
@@ -29,6 +32,8 @@ pub struct SeatMapCache<S> {
     store: S,
     /// By show and by how often this process had changed its seats when the load began.
     maps: Cache<(ShowId, u64), Arc<SeatMap>>,
+    /// The seats that were read last, of shows that somebody looks at: what changes is seen by comparing.
+    newest: sync::Cache<ShowId, Arc<SeatMap>>,
     noted: sync::Cache<(ShowId, SeatId), (u64, SeatView)>,
     /// How often this process has changed seats, by the last bits of the show. Two shows that share a counter only make each
     /// other's copies end early.
@@ -41,12 +46,27 @@ impl<S> SeatMapCache<S> {
         let maps = Cache::builder().max_capacity(SHOWS_KEPT).time_to_live(Duration::from_millis(FRESH_FOR_MS)).build();
         let noted =
             sync::Cache::builder().max_capacity(SEATS_NOTED).time_to_live(Duration::from_millis(NOTED_FOR_MS)).build();
-        Self { store, maps, noted, changes: std::iter::repeat_with(AtomicU64::default).take(COUNTERS).collect() }
+        let newest = sync::Cache::builder().max_capacity(SHOWS_KEPT).time_to_idle(PAST_KEPT).build();
+        Self {
+            store,
+            maps,
+            newest,
+            noted,
+            changes: std::iter::repeat_with(AtomicU64::default).take(COUNTERS).collect(),
+        }
     }
 
     fn counter(&self, show: ShowId) -> Option<&AtomicU64> {
         let (_, low) = show.0.as_u64_pair();
         self.changes.get(usize::try_from(low).unwrap_or(0) % COUNTERS)
+    }
+
+    /// Goes on from the seats that were read before, if that was not long ago.
+    fn remember(&self, mut map: SeatMap) -> Arc<SeatMap> {
+        map.follow(self.newest.get(&map.show_id).as_deref());
+        let map = Arc::new(map);
+        self.newest.insert(map.show_id, Arc::clone(&map));
+        map
     }
 
     fn changes(&self, show: ShowId) -> u64 {
@@ -64,7 +84,7 @@ impl<S: SeatMapStore> SharedSeatMaps for SeatMapCache<S> {
     async fn seat_map(&self, show: ShowId) -> Result<Option<Arc<SeatMap>>, StoreError> {
         let load = async {
             match self.store.load_seat_map(show).await {
-                Ok(Some(map)) => Ok(Arc::new(map)),
+                Ok(Some(map)) => Ok(self.remember(map)),
                 Ok(None) => Err(Miss::NoShow),
                 Err(error) => Err(Miss::Store(error)),
             }

@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufRead, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use onsale_domain::queue::{DrawSeed, LogEntry, LogKind, check_draw, check_log, hex, place_hash};
+use onsale_domain::queue::{DrawBlock, DrawSeed, LogEntry, LogKind, check_draw, check_log, hex, place_hash};
 use onsale_infrastructure::security::SignedKind;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -32,6 +32,8 @@ pub enum CheckFault {
 struct DrawHead {
     commitment: String,
     seed: Option<String>,
+    first: i64,
+    last: i64,
 }
 
 #[derive(Deserialize)]
@@ -91,10 +93,11 @@ pub fn verify_draw(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<S
     };
     let seed = DrawSeed(bytes32(&seed).ok_or_else(|| CheckFault::Line(1, "the seed is no seed".to_owned()))?);
     let ballots = lines::<Ballot>(open(path)?, 1).collect::<Result<Vec<_>, _>>()?;
-    let block = check_draw(&seed, &commitment, ballots.iter().map(|ballot| (ballot.number, ballot.ballot)))?;
+    let published = DrawBlock { first: head.first, last: head.last };
+    check_draw(&seed, &commitment, published, ballots.iter().map(|ballot| (ballot.number, ballot.ballot)))?;
     let mut found = vec![format!("The draw holds: {} ballots.", ballots.len())];
-    if let Some(block) = block {
-        found.push(format!("  numbers {} to {}", block.first, block.last));
+    if !ballots.is_empty() {
+        found.push(format!("  numbers {} to {}", published.first, published.last));
     }
     if let Some(receipt) = receipt {
         let mine = ballots.iter().find(|ballot| hex(place_hash(ballot.ballot)) == receipt.place);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
 use onsale_domain::{
     concert::SaleState,
     fault::Faults,
@@ -13,7 +14,9 @@ use onsale_domain::{
 use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
-    model::{Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, Snapshot, Whereabouts},
+    model::{
+        Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, STREAM_PASS_SECS, Snapshot, StreamPass, Whereabouts,
+    },
     place::{Entrant, Entrants, Entry},
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
     stock::ConcertStock,
@@ -46,6 +49,10 @@ pub trait Line: Send + Sync {
     async fn follow(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(PlaceView, Follower), LineError>;
     /// Whether the token is genuine, this fan's and this concert's. Touches no store.
     fn check(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(), LineError>;
+    /// A pass for one stream of the fan's place, and when it ends.
+    fn stream_pass(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(String, DateTime<Utc>), LineError>;
+    /// The fan and the token that a pass stands for. It is used up then.
+    async fn use_stream_pass(&self, concert: ConcertId, pass: &str) -> Result<(UserId, String), LineError>;
     /// What a follower sees in a snapshot. Touches no store.
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen;
     /// What everybody may know of a concert's line. From memory, but for the snapshot when it is old.
@@ -182,7 +189,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     fn waiting(&self, ticket: &QueueTicket, token: Option<String>, position: i64, snapshot: &Snapshot) -> PlaceView {
         let estimate = queue::eta(&snapshot.policy, position, snapshot.next_promotion_ms(), snapshot.pace);
         let moves = snapshot.state.promotes() && !snapshot.sold_out && snapshot.reachable;
-        let poll_after_ms = queue::poll_after_ms(estimate, self.tokens.jitter());
+        let poll_after_ms = queue::poll_after_ms(&snapshot.policy, estimate, self.tokens.jitter());
         let stock = snapshot.stock.clone();
         PlaceView {
             token,
@@ -198,23 +205,36 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
     }
 
+    /// What a snapshot alone shows of a fan who waits in line.
+    fn shown_waiting(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Option<PlaceView> {
+        if ticket.number == 0 || !snapshot.certainly_waits(ticket.number) {
+            return None;
+        }
+        Some(self.waiting(ticket, Some(token.to_owned()), snapshot.position(ticket.number), snapshot))
+    }
+
     fn view(&self, held: &Held, token: Option<String>, snapshot: &Snapshot) -> PlaceView {
         let ticket = &held.ticket;
-        let (place, poll_after_ms) = match held.at {
+        let place = match held.at {
             Whereabouts::Waiting | Whereabouts::Called => {
                 return self.waiting(ticket, token, snapshot.position(ticket.number), snapshot);
             }
             Whereabouts::Back { ahead } => return self.waiting(ticket, token, ahead + 1, snapshot),
-            Whereabouts::PreQueue => (PlaceState::PreQueue, queue::PRE_QUEUE_POLL_AFTER_MS),
-            Whereabouts::Active { expires_at } => (PlaceState::Active { expires_at }, queue::ACTIVE_POLL_AFTER_MS),
-            Whereabouts::Lapsed { until } => (PlaceState::Lapsed { until }, queue::ACTIVE_POLL_AFTER_MS),
+            Whereabouts::PreQueue => PlaceState::PreQueue,
+            Whereabouts::Active { expires_at } => PlaceState::Active { expires_at },
+            Whereabouts::Lapsed { until } => PlaceState::Lapsed { until },
         };
+        Self::calm(ticket, token, place, snapshot)
+    }
+
+    /// What a fan is told who does not wait in line.
+    fn calm(ticket: &QueueTicket, token: Option<String>, place: PlaceState, snapshot: &Snapshot) -> PlaceView {
         PlaceView {
             token,
             number: ticket.number,
             place,
             eta: None,
-            poll_after_ms,
+            poll_after_ms: queue::calm_poll_after_ms(&snapshot.policy),
             line: Self::line_state(snapshot, snapshot.stock.clone()),
             odds: None,
         }
@@ -329,9 +349,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 return Err(LineError::TooEarly(ms));
             }
             let snapshot = self.snapshot(concert).await?;
-            if let Seen::Waiting(view) = self.glance(ticket, token, &snapshot) {
+            if let Some(view) = self.shown_waiting(ticket, token, &snapshot) {
                 self.note_told(ticket, &view);
-                return Ok(*view);
+                return Ok(view);
             }
         }
         let held = self.find(concert, user, shown.as_ref(), Intent::Looks).await?;
@@ -410,10 +430,33 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         self.shown(concert, user, token).map(|_| ())
     }
 
+    fn stream_pass(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(String, DateTime<Utc>), LineError> {
+        let ticket = self.shown(concert, user, token)?;
+        let context = &self.keeper.context;
+        let until = context.now() + TimeDelta::seconds(STREAM_PASS_SECS);
+        let pass = StreamPass { ticket, id: context.new_id(), until_ms: until.timestamp_millis() };
+        Ok((self.tokens.sign_pass(&pass), until))
+    }
+
+    async fn use_stream_pass(&self, concert: ConcertId, pass: &str) -> Result<(UserId, String), LineError> {
+        let now_ms = self.keeper.context.now().timestamp_millis();
+        let StreamPass { ticket, id, .. } = self
+            .tokens
+            .verify_pass(pass)
+            .filter(|pass| pass.ticket.concert_id == concert && pass.until_ms > now_ms)
+            .ok_or(LineError::PassInvalid)?;
+        // Longer than it is good for: the clocks of instances differ.
+        if !self.keeper.lines.first_use(concert, id, 2 * STREAM_PASS_SECS).await? {
+            return Err(LineError::PassInvalid);
+        }
+        Ok((ticket.user_id, self.tokens.sign_queue(&ticket)))
+    }
+
     fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {
-        if ticket.number > 0 && snapshot.certainly_waits(ticket.number) {
-            let position = snapshot.position(ticket.number);
-            Seen::Waiting(Box::new(self.waiting(ticket, Some(token.to_owned()), position, snapshot)))
+        if let Some(view) = self.shown_waiting(ticket, token, snapshot) {
+            Seen::There(Box::new(view))
+        } else if ticket.number == 0 && snapshot.state == SaleState::PreQueue {
+            Seen::There(Box::new(Self::calm(ticket, Some(token.to_owned()), PlaceState::PreQueue, snapshot)))
         } else {
             Seen::Ask
         }

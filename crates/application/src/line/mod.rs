@@ -24,14 +24,16 @@ pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
     Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, Loading, News,
-    OddEntry, Promotion, QueueTicket, Slot, Snapshot, Swept, Tick, Ticked, Whereabouts,
+    OddEntry, Promotion, QueueTicket, Slot, Snapshot, StreamPass, Swept, Tick, Ticked, Whereabouts,
 };
 pub use place::{Entrant, Entrants, Entry, Place, Stand};
 pub use ports::{
     Joiner, Left, LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, QueueTokens, RawSnapshot, Receipts,
     Seeds, Taken, Told, Totals, Written,
 };
-pub use records::{EstimateErrors, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission};
+pub use records::{
+    EstimateErrors, FanPlace, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission, PlaceWord,
+};
 pub use snapshots::Snapshots;
 pub use stock::{ConcertStock, SectionStock, ShowStock, StockCache, StockQueries};
 pub use views::{

@@ -26,6 +26,20 @@ pub struct QueueTicket {
     pub id: Uuid,
 }
 
+/// What a pass for one stream says, under its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamPass {
+    /// The token that it stands for.
+    pub ticket: QueueTicket,
+    /// Tells it from every other pass.
+    pub id: Uuid,
+    /// When it ends, in milliseconds since 1970.
+    pub until_ms: i64,
+}
+
+/// How long a pass is good for, in seconds.
+pub(super) const STREAM_PASS_SECS: i64 = 30;
+
 impl QueueTicket {
     /// Whether the place is among the numbers that are all in the line's store.
     pub fn is_within(&self, entered: i64) -> bool {

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     model::{
-        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, QueueTicket, Slot, Snapshot, Swept, Tick,
-        Ticked, Whereabouts,
+        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, QueueTicket, Slot, Snapshot, StreamPass, Swept,
+        Tick, Ticked, Whereabouts,
     },
     place::{Entrants, Place, Stand},
     views::DrawView,
@@ -25,6 +25,10 @@ pub trait QueueTokens: Send + Sync + 'static {
     fn sign_queue(&self, ticket: &QueueTicket) -> String;
     /// The ticket of a genuine token.
     fn verify_queue(&self, token: &str) -> Option<QueueTicket>;
+    /// Signs a pass.
+    fn sign_pass(&self, pass: &StreamPass) -> String;
+    /// What a genuine pass says.
+    fn verify_pass(&self, pass: &str) -> Option<StreamPass>;
     /// A random number, 0 up to 1, to spread polls with.
     fn jitter(&self) -> f64;
 }
@@ -116,6 +120,14 @@ pub trait LineStore: Send + Sync + 'static {
         concert: ConcertId,
         known: i64,
     ) -> impl Future<Output = Result<Option<RawSnapshot>, StoreError>> + Send;
+
+    /// Whether nobody has used this id before; it is remembered for so many seconds.
+    fn first_use(
+        &self,
+        concert: ConcertId,
+        id: Uuid,
+        secs: i64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Whether the line has been loaded on this server.
     fn loading(&self, concert: ConcertId) -> impl Future<Output = Result<Loading, StoreError>> + Send;

@@ -3,8 +3,9 @@
 use std::{collections::HashSet, future::Future, sync::Arc};
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use onsale_domain::{
-    ids::ConcertId,
+    ids::{ConcertId, UserId},
     queue::{AdmissionFact, Eta, FairnessReport, LogEntry, LogHash, LogKind},
 };
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     audit::{AuditLog, AuditRecord},
     error::StoreError,
+    page::{Page, rows_for},
 };
 
 /// Admissions read at once.
@@ -53,6 +55,60 @@ pub struct EstimateErrors {
     pub p90_secs: i64,
 }
 
+/// A place or ballot that a fan has or had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FanPlace {
+    /// For ever the same.
+    pub place_id: Uuid,
+    /// Whose line.
+    pub concert_id: ConcertId,
+    /// Its title.
+    pub concert_title: String,
+    /// Place in the order of joining, from 1; 0 for a ballot.
+    pub number: i64,
+    /// What it is, or was last.
+    pub state: PlaceWord,
+    /// When it was taken.
+    pub joined_at: DateTime<Utc>,
+    /// When it was called last.
+    pub called_at: Option<DateTime<Utc>>,
+    /// When it ended, and how.
+    pub ended: Option<(DateTime<Utc>, LogKind)>,
+}
+
+/// What a place is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceWord {
+    /// Registered for the opening draw.
+    PreQueue,
+    /// In line.
+    Waiting,
+    /// Past the line.
+    Active,
+    /// A turn that was not used in time.
+    Lapsed,
+}
+
+impl PlaceWord {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::PreQueue, Self::Waiting, Self::Active, Self::Lapsed];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PreQueue => "pre_queue",
+            Self::Waiting => "waiting",
+            Self::Active => "active",
+            Self::Lapsed => "lapsed",
+        }
+    }
+
+    /// From the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == word)
+    }
+}
+
 /// Reads what is published of a line.
 pub trait LineRecordQueries: Send + Sync + 'static {
     /// Admissions behind a position of the log, in its order.
@@ -64,6 +120,13 @@ pub trait LineRecordQueries: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<LoggedAdmission>, StoreError>> + Send;
     /// How right the newest estimates were.
     fn estimate_errors(&self, concert: ConcertId) -> impl Future<Output = Result<EstimateErrors, StoreError>> + Send;
+    /// Places and ballots of a fan in all lines, the newest first, behind this one.
+    fn places_of_fan(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<FanPlace>, StoreError>> + Send;
     /// How many entries of each kind the log has.
     fn log_counts(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<(LogKind, i64)>, StoreError>> + Send;
     /// Entries behind a position, in order.
@@ -105,8 +168,20 @@ pub trait LineRecords: Send + Sync {
     async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError>;
     /// Drawn ballots with numbers above `after`, in order. Only once the draw is done.
     async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError>;
+    /// Places and ballots of a fan in all lines, the newest first, behind this one.
+    async fn places_of_fan(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<FanPlace, Uuid>, StoreError>;
     /// What operators did to a concert, the newest first.
-    async fn audit(&self, concert: ConcertId, before: Option<i64>, limit: i64) -> Result<Vec<AuditRecord>, StoreError>;
+    async fn audit(
+        &self,
+        concert: ConcertId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditRecord, i64>, StoreError>;
 }
 
 /// The records over the database.
@@ -154,7 +229,23 @@ impl<P: LineRecordQueries + LinePlaces + LineDraws + AuditLog> LineRecords for L
         self.0.drawn(concert, after, most).await
     }
 
-    async fn audit(&self, concert: ConcertId, before: Option<i64>, limit: i64) -> Result<Vec<AuditRecord>, StoreError> {
-        self.0.entries(concert, before, limit).await
+    async fn places_of_fan(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<FanPlace, Uuid>, StoreError> {
+        let found = self.0.places_of_fan(user, before, rows_for(limit)).await?;
+        Ok(Page::cut(found, limit, |place| place.place_id))
+    }
+
+    async fn audit(
+        &self,
+        concert: ConcertId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditRecord, i64>, StoreError> {
+        let found = self.0.entries(concert, before, rows_for(limit)).await?;
+        Ok(Page::cut(found, limit, |record| record.id))
     }
 }

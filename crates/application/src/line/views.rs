@@ -103,8 +103,8 @@ pub struct DrawView {
 /// What a follower sees in a new snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
-    /// The fan still waits.
-    Waiting(Box<PlaceView>),
+    /// The fan still waits, in line or for the draw.
+    There(Box<PlaceView>),
     /// Something else has happened: ask for the place.
     Ask,
 }
@@ -143,6 +143,9 @@ pub enum LineError {
     /// The queue token is forged, damaged, another fan's or another concert's.
     #[error("the queue token is not valid here")]
     TokenInvalid,
+    /// The pass for a stream is not genuine, of another line, used, or out.
+    #[error("the pass is not valid")]
+    PassInvalid,
     /// Another device of the same fan took the place over.
     #[error("another device took the place over")]
     TokenMoved,

@@ -47,9 +47,12 @@ pub enum DrawFault {
     /// A number does not follow the one before.
     #[error("number {0} does not follow the one before")]
     Unordered(i64),
-    /// A ballot stands before one with a smaller key.
-    #[error("the ballot with number {0} should stand farther back")]
+    /// A ballot stands before one that comes before it, or stands there twice.
+    #[error("the ballot with number {0} should stand farther back, or stands there twice")]
     OutOfOrder(i64),
+    /// The draw was published with other numbers.
+    #[error("the draw should have the numbers {} to {}", .0.first, .0.last)]
+    Cut(DrawBlock),
 }
 
 /// Numbers of one draw, without a gap.
@@ -61,29 +64,40 @@ pub struct DrawBlock {
     pub last: i64,
 }
 
-/// Recomputes a draw, which is one block of numbers: `places` are numbers and ballots in the order of the numbers. Answers the
-/// block, none when nobody was drawn.
+impl DrawBlock {
+    /// How many ballots were drawn.
+    pub fn count(self) -> i64 {
+        self.last - self.first + 1
+    }
+}
+
+/// Recomputes a draw, which is the block of numbers that was published with it: `places` are numbers and ballots in the order of
+/// the numbers.
 pub fn check_draw(
     seed: &DrawSeed,
     commitment: &[u8; 32],
+    published: DrawBlock,
     places: impl IntoIterator<Item = (i64, Uuid)>,
-) -> Result<Option<DrawBlock>, DrawFault> {
+) -> Result<(), DrawFault> {
     if seed.commitment() != *commitment {
         return Err(DrawFault::WrongSeed);
     }
-    let mut block: Option<DrawBlock> = None;
-    let mut smaller = BallotKey(0);
+    let mut before: Option<(i64, BallotKey, Uuid)> = None;
+    let mut count = 0;
     for (number, ballot) in places {
         let key = seed.key(ballot);
-        match &mut block {
-            Some(block) if number != block.last + 1 => return Err(DrawFault::Unordered(number)),
-            Some(block) if key < smaller => return Err(DrawFault::OutOfOrder(block.last)),
-            Some(block) => block.last = number,
-            None => block = Some(DrawBlock { first: number, last: number }),
+        match before {
+            None if number != published.first => return Err(DrawFault::Cut(published)),
+            Some((last, ..)) if number != last + 1 => return Err(DrawFault::Unordered(number)),
+            // Equal keys are in the order of the ballots.
+            Some((last, smaller_key, smaller)) if (key, ballot) <= (smaller_key, smaller) => {
+                return Err(DrawFault::OutOfOrder(last));
+            }
+            _ => {}
         }
-        smaller = key;
+        (before, count) = (Some((number, key, ballot)), count + 1);
     }
-    Ok(block)
+    if count == published.count().max(0) { Ok(()) } else { Err(DrawFault::Cut(published)) }
 }
 
 #[cfg(test)]
@@ -100,19 +114,29 @@ mod tests {
     fn an_honest_draw_passes_and_every_trick_is_seen() {
         let seed = DrawSeed([3; 32]);
         let places = drawn(&seed, 1_000);
-        let whole = Ok(Some(DrawBlock { first: 1, last: 1_000 }));
-        assert_eq!(check_draw(&seed, &seed.commitment(), places.clone()), whole);
-        assert_eq!(check_draw(&DrawSeed([4; 32]), &seed.commitment(), places.clone()), Err(DrawFault::WrongSeed));
+        let whole = DrawBlock { first: 1, last: 1_000 };
+        let check = |places| check_draw(&seed, &seed.commitment(), whole, places);
+        assert_eq!(check(places.clone()), Ok(()));
+        let other = check_draw(&DrawSeed([4; 32]), &seed.commitment(), whole, places.clone());
+        assert_eq!(other, Err(DrawFault::WrongSeed));
+        assert_eq!(check(places[1..].to_vec()), Err(DrawFault::Cut(whole)), "without the first");
+        assert_eq!(check(places[..999].to_vec()), Err(DrawFault::Cut(whole)), "without the last");
+        assert_eq!(check(vec![]), Err(DrawFault::Cut(whole)), "without any");
+        let mut doubled = places.clone();
+        doubled[10].1 = doubled[9].1;
+        assert_eq!(check(doubled), Err(DrawFault::OutOfOrder(10)), "one ballot at two numbers");
+        let nobody = DrawBlock { first: 1, last: 0 };
+        assert_eq!(check_draw(&seed, &seed.commitment(), nobody, vec![]), Ok(()));
         let mut swapped = places.clone();
         let (a, b) = (swapped[10].1, swapped[500].1);
         (swapped[10].1, swapped[500].1) = (b, a);
-        assert_eq!(check_draw(&seed, &seed.commitment(), swapped), Err(DrawFault::OutOfOrder(11)));
+        assert_eq!(check(swapped), Err(DrawFault::OutOfOrder(11)));
         let mut cut = places.clone();
         cut.remove(4);
-        assert_eq!(check_draw(&seed, &seed.commitment(), cut), Err(DrawFault::Unordered(6)), "a hole");
+        assert_eq!(check(cut), Err(DrawFault::Unordered(6)), "a hole");
         let mut twice = places;
         twice.insert(4, twice[4]);
-        assert_eq!(check_draw(&seed, &seed.commitment(), twice), Err(DrawFault::Unordered(5)));
+        assert_eq!(check(twice), Err(DrawFault::Unordered(5)));
     }
 
     #[test]

@@ -96,20 +96,27 @@ pub fn eta_error_secs(eta: Eta, waited_secs: i64) -> i64 {
     if waited_secs < eta.low_secs { waited_secs - eta.low_secs } else { (waited_secs - eta.high_secs).max(0) }
 }
 
+/// The longest that a fan is told to wait before asking again: half of the time within which a turn must be used, so that
+/// whoever is called earlier than anybody reckoned with still hears of it in time.
+fn longest_ms(policy: &QueuePolicy) -> i64 {
+    i64::from(policy.claim_secs) * 1_000 / 2
+}
+
 /// Milliseconds after which a waiting fan should ask again: sooner near the head, later far behind, spread by
-/// `jitter` (0 up to 1) so that fans who joined together do not ask together. Between 1 s and 36 s.
-pub fn poll_after_ms(eta: Eta, jitter: f64) -> i64 {
-    let base_ms = (eta.low_secs * 1_000 / 10).clamp(1_000, 30_000);
+/// `jitter` (0 up to 1) so that fans who joined together do not ask together. Between 1 s and 36 s, and never longer than half
+/// of the time within which a turn must be used.
+pub fn poll_after_ms(policy: &QueuePolicy, eta: Eta, jitter: f64) -> i64 {
+    let most_ms = (longest_ms(policy) * 5 / 6).clamp(1_000, 30_000);
+    let base_ms = (eta.low_secs * 1_000 / 10).clamp(1_000, most_ms);
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "bounded by 30,000 above")]
     let spread_ms = (base_ms as f64 * 0.2 * jitter.clamp(0.0, 1.0)) as i64;
     base_ms + spread_ms
 }
 
-/// Milliseconds after which an active fan's client may ask again how long the turn lasts.
-pub const ACTIVE_POLL_AFTER_MS: i64 = 10_000;
-
-/// Milliseconds after which a fan in the pre-queue may ask again.
-pub const PRE_QUEUE_POLL_AFTER_MS: i64 = 10_000;
+/// Milliseconds after which a fan who does not wait in line may ask again: in the pre-queue, with a turn, after a lapse.
+pub fn calm_poll_after_ms(policy: &QueuePolicy) -> i64 {
+    longest_ms(policy).clamp(1_000, 10_000)
+}
 
 #[cfg(test)]
 mod tests {
@@ -170,11 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_farther_back_asks_later() {
-        let near = poll_after_ms(Eta { low_secs: 5, high_secs: 60 }, 0.5);
-        let far = poll_after_ms(Eta { low_secs: 3_000, high_secs: 9_000 }, 0.5);
+    fn who_stands_farther_back_asks_later_and_nobody_too_late_for_a_turn() {
+        let policy = QueuePolicy { claim_secs: 120, ..QueuePolicy::default() };
+        let near = poll_after_ms(&policy, Eta { low_secs: 5, high_secs: 60 }, 0.5);
+        let far = poll_after_ms(&policy, Eta { low_secs: 3_000, high_secs: 9_000 }, 0.5);
         assert_eq!(near, 1_100);
         assert_eq!(far, 33_000);
-        assert_eq!(poll_after_ms(Eta { low_secs: 0, high_secs: 0 }, 7.0), 1_200);
+        assert_eq!(poll_after_ms(&policy, Eta { low_secs: 0, high_secs: 0 }, 7.0), 1_200);
+        for claim_secs in [5, 6, 20, 60, 3_600] {
+            let policy = QueuePolicy { claim_secs, ..QueuePolicy::default() };
+            let longest = poll_after_ms(&policy, Eta { low_secs: 90_000, high_secs: 90_000 }, 1.0);
+            assert!(
+                longest <= i64::from(claim_secs) * 500 && calm_poll_after_ms(&policy) <= i64::from(claim_secs) * 500
+            );
+            assert!(longest >= 1_000);
+        }
     }
 }

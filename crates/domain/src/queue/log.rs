@@ -46,6 +46,10 @@ impl LogKind {
         LogKind::Departed,
     ];
 
+    /// How a place ends.
+    pub const ENDS: [LogKind; 5] =
+        [LogKind::Forfeited, LogKind::Expired, LogKind::Paid, LogKind::Left, LogKind::Departed];
+
     /// The word in the log and in the database.
     pub fn as_str(self) -> &'static str {
         match self {

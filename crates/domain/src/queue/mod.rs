@@ -11,9 +11,7 @@ mod odds;
 mod policy;
 
 pub use draw::{BallotKey, DrawBlock, DrawFault, DrawSeed, check_draw};
-pub use estimate::{
-    ACTIVE_POLL_AFTER_MS, Eta, PRE_QUEUE_POLL_AFTER_MS, Pace, PaceMeter, eta, eta_error_secs, poll_after_ms,
-};
+pub use estimate::{Eta, Pace, PaceMeter, calm_poll_after_ms, eta, eta_error_secs, poll_after_ms};
 pub use fairness::{AdmissionFact, FairnessReport, WaitingTimes};
 pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, hex, place_hash};
 pub use odds::{Stock, odds};

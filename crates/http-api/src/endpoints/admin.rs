@@ -165,8 +165,10 @@ pub(super) async fn edit(
     Ok(state.detached.run(write).await??)
 }
 
-/// Create a concert as a draft.
-#[utoipa::path(tag = "Operators", operation_id = "createConcert", request_body = NewConcert,
+/// Create a concert
+///
+/// As a draft.
+#[utoipa::path(operation_id = "createConcert", request_body = NewConcert,
     responses((status = 201, description = "The concert", body = ConcertDto, headers(("Location" = String, description = "The new thing"),
         ("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[post("/admin/concerts")]
@@ -180,8 +182,10 @@ pub(crate) async fn create_concert(operator: Operator, state: State, body: Json<
     Ok(concert(HttpResponse::Created().insert_header(("Location", location)), created))
 }
 
-/// One concert in any stage. `ETag` is its version.
-#[utoipa::path(tag = "Operators", operation_id = "readConcertAsOperator",
+/// Read a concert in any stage
+///
+/// `ETag` is its version.
+#[utoipa::path(operation_id = "readConcertAsOperator",
     params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The concert", body = ConcertDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -191,8 +195,10 @@ pub(crate) async fn read_concert(_operator: Operator, state: State, id: Id) -> A
     Ok(concert(&mut HttpResponse::Ok(), found))
 }
 
-/// Edit a concert: its words, or the stage of its sale.
-#[utoipa::path(tag = "Operators", operation_id = "editConcert", params(("id" = Uuid, Path, description = "Concert")),
+/// Edit a concert, or move its sale on
+///
+/// Its words, or the stage of its sale; closing has a route of its own.
+#[utoipa::path(operation_id = "editConcert", params(("id" = Uuid, Path, description = "Concert")),
     request_body = ConcertChangesDto,
     responses((status = 200, description = "The concert afterwards", body = ConcertDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -220,8 +226,8 @@ pub(crate) async fn edit_concert(
     Ok(concert(&mut HttpResponse::Ok(), edited))
 }
 
-/// Add a show to a concert.
-#[utoipa::path(tag = "Operators", operation_id = "createShow", params(("id" = Uuid, Path, description = "Concert")),
+/// Add a show to a concert
+#[utoipa::path(operation_id = "createShow", params(("id" = Uuid, Path, description = "Concert")),
     request_body = NewShow,
     responses((status = 201, description = "The show", body = ShowDto, headers(("Location" = String, description = "The new thing"),
         ("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -242,8 +248,10 @@ pub(crate) async fn create_show(_operator: Operator, state: State, id: Id, body:
         .json(ShowDto::from(show)))
 }
 
-/// One show. `ETag` is its version.
-#[utoipa::path(tag = "Operators", operation_id = "readShowAsOperator",
+/// Read a show
+///
+/// `ETag` is its version.
+#[utoipa::path(operation_id = "readShowAsOperator",
     params(("id" = Uuid, Path, description = "Show")),
     responses((status = 200, description = "The show", body = ShowDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -253,8 +261,10 @@ pub(crate) async fn read_show(_operator: Operator, state: State, id: Id) -> ApiR
     Ok(HttpResponse::Ok().insert_header(version_etag(show.version)).json(ShowDto::from(show)))
 }
 
-/// Edit a show.
-#[utoipa::path(tag = "Operators", operation_id = "editShow", params(("id" = Uuid, Path, description = "Show")),
+/// Edit a show
+///
+/// Its start only while no seat is held or sold.
+#[utoipa::path(operation_id = "editShow", params(("id" = Uuid, Path, description = "Show")),
     request_body = ShowChangesDto,
     responses((status = 200, description = "The show afterwards", body = ShowDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -274,8 +284,10 @@ pub(crate) async fn edit_show(
     Ok(HttpResponse::Ok().insert_header(version_etag(show.version)).json(ShowDto::from(show)))
 }
 
-/// Add seats to a show, all or none.
-#[utoipa::path(tag = "Operators", operation_id = "addSeats", params(("id" = Uuid, Path, description = "Show")),
+/// Add seats to a show
+///
+/// As blocks or one by one, all or none.
+#[utoipa::path(operation_id = "addSeats", params(("id" = Uuid, Path, description = "Show")),
     request_body = NewSeats,
     responses((status = 201, description = "How many were added", body = SeatsAdded)))]
 #[post("/admin/shows/{id}/seats")]

@@ -31,10 +31,10 @@ pub struct SignUp {
 #[serde(deny_unknown_fields)]
 pub struct LogIn {
     /// E-mail address.
-    #[schema(example = "mina@example.org")]
+    #[schema(example = "fan@onsale.example")]
     email: String,
     /// Password.
-    #[schema(example = "correct horse battery")]
+    #[schema(example = "onsale-demo-fan")]
     password: String,
 }
 
@@ -105,8 +105,8 @@ impl From<TokenPair> for TokenPairDto {
     }
 }
 
-/// Sign up as a fan.
-#[utoipa::path(tag = "Accounts", operation_id = "signUp", request_body = SignUp,
+/// Sign up as a fan
+#[utoipa::path(operation_id = "signUp", request_body = SignUp,
     responses((status = 201, description = "The account, signed in", body = TokenPairDto)))]
 #[post("/auth/signup")]
 pub(crate) async fn sign_up(state: State, body: Json<SignUp>) -> ApiResult {
@@ -116,8 +116,10 @@ pub(crate) async fn sign_up(state: State, body: Json<SignUp>) -> ApiResult {
     Ok(HttpResponse::Created().insert_header(("Cache-Control", "no-store")).json(TokenPairDto::from(pair)))
 }
 
-/// Log in.
-#[utoipa::path(tag = "Accounts", operation_id = "logIn", request_body = LogIn,
+/// Log in
+///
+/// The access token goes into `Authorize` as `access_token`; it is good for 15 minutes.
+#[utoipa::path(operation_id = "logIn", request_body = LogIn,
     responses((status = 200, description = "Tokens", body = TokenPairDto)))]
 #[post("/auth/login")]
 pub(crate) async fn log_in(state: State, body: Json<LogIn>) -> ApiResult {
@@ -131,8 +133,10 @@ pub(crate) async fn log_in(state: State, body: Json<LogIn>) -> ApiResult {
     Ok(private(&TokenPairDto::from(pair)))
 }
 
-/// Trade a refresh token for a new pair.
-#[utoipa::path(tag = "Accounts", operation_id = "refreshTokens", request_body = Refresh,
+/// Trade a refresh token for a new pair
+///
+/// A refresh token is good for one use. Using it a second time ends the whole session.
+#[utoipa::path(operation_id = "refreshTokens", request_body = Refresh,
     responses((status = 200, description = "New tokens; the old refresh token is used", body = TokenPairDto)))]
 #[post("/auth/refresh")]
 pub(crate) async fn refresh(state: State, body: Json<Refresh>) -> ApiResult {
@@ -142,8 +146,10 @@ pub(crate) async fn refresh(state: State, body: Json<Refresh>) -> ApiResult {
     Ok(private(&TokenPairDto::from(pair)))
 }
 
-/// End the session of a refresh token. The access token ends by itself within 15 minutes.
-#[utoipa::path(tag = "Accounts", operation_id = "logOut", request_body = Refresh,
+/// End my session
+///
+/// The access token ends by itself within 15 minutes.
+#[utoipa::path(operation_id = "logOut", request_body = Refresh,
     responses((status = 204, description = "The session is over")))]
 #[post("/auth/logout")]
 pub(crate) async fn log_out(user: SignedIn, state: State, body: Json<Refresh>) -> ApiResult {
@@ -154,7 +160,7 @@ pub(crate) async fn log_out(user: SignedIn, state: State, body: Json<Refresh>) -
 }
 
 /// Who am I?
-#[utoipa::path(tag = "Accounts", operation_id = "readMe",
+#[utoipa::path(operation_id = "readMe",
     responses((status = 200, description = "The signed-in user", body = UserDto)))]
 #[get("/me")]
 pub(crate) async fn me(user: SignedIn, state: State) -> ApiResult {

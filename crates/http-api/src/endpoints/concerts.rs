@@ -100,8 +100,10 @@ impl From<Show> for ShowDto {
     }
 }
 
-/// Concerts with a show to come, the soonest first.
-#[utoipa::path(tag = "Concerts", operation_id = "listConcerts", params(PageQuery),
+/// List concerts
+///
+/// Public concerts with a show to come, the soonest first.
+#[utoipa::path(operation_id = "listConcerts", params(PageQuery),
     responses((status = 200, description = "A page of concerts", body = ConcertPage)))]
 #[get("/concerts")]
 pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQuery>) -> ApiResult {
@@ -114,8 +116,8 @@ pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQu
     Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
 }
 
-/// One concert.
-#[utoipa::path(tag = "Concerts", operation_id = "readConcert", params(("id" = Uuid, Path, description = "Concert")),
+/// Read a concert
+#[utoipa::path(operation_id = "readConcert", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The concert", body = ConcertDto)))]
 #[get("/concerts/{id}")]
 pub(crate) async fn read(request: HttpRequest, state: State, id: Id) -> ApiResult {
@@ -123,8 +125,10 @@ pub(crate) async fn read(request: HttpRequest, state: State, id: Id) -> ApiResul
     Ok(Rendered::json(&ConcertDto::from(concert))?.respond(&request, "no-cache"))
 }
 
-/// Shows to come of a concert, the soonest first.
-#[utoipa::path(tag = "Concerts", operation_id = "listShows",
+/// List the shows of a concert
+///
+/// Shows to come, the soonest first.
+#[utoipa::path(operation_id = "listShows",
     params(("id" = Uuid, Path, description = "Concert"), PageQuery),
     responses((status = 200, description = "A page of shows", body = ShowPage)))]
 #[get("/concerts/{id}/shows")]

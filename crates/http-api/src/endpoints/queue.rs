@@ -1,7 +1,6 @@
 //! The line: joining, asking, leaving.
 
-use actix_web::{HttpResponse, delete, get, post};
-use bytes::Bytes;
+use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use chrono::{DateTime, Utc};
 use onsale_application::{
     catalogue::Concert,
@@ -16,6 +15,7 @@ use super::{
     seats::{SeatCountsDto, SectionDto},
 };
 use crate::{
+    conditional::Rendered,
     extract::{Id, QueueToken, SignedIn, State},
     problem::ApiError,
 };
@@ -152,11 +152,13 @@ impl From<PlaceView> for QueuePlace {
     }
 }
 
-/// The line of a concert, for everybody.
-#[utoipa::path(tag = "Queue", operation_id = "readQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Look at the line of a concert
+///
+/// What everybody may know. A second old at most.
+#[utoipa::path(operation_id = "readQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The line", body = QueueOverview)))]
 #[get("/concerts/{id}/queue")]
-pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
+pub(crate) async fn overview(request: HttpRequest, state: State, id: Id) -> ApiResult {
     // From memory too: nothing is kept for a concert that there is not.
     let concert = state.facades.catalogue.concert(ConcertId(id.0)).await?;
     let body = match &state.overviews {
@@ -171,10 +173,10 @@ pub(crate) async fn overview(state: State, id: Id) -> ApiResult {
             }
         },
     };
-    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).content_type("application/json").body(body))
+    body.respond_packed(&request, "no-cache").await
 }
 
-async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError> {
+async fn overview_of(state: &State, concert: &Concert) -> Result<Rendered, ApiError> {
     let LineView { line, stats, promoted_per_minute, draw_commitment } = state.facades.line.overview(concert).await?;
     let sections = line.stock.iter().flat_map(|stock| &stock.sections);
     let told = QueueOverview {
@@ -190,13 +192,15 @@ async fn overview_of(state: &State, concert: &Concert) -> Result<Bytes, ApiError
         message: line.message,
         draw_commitment: draw_commitment.map(hex),
     };
-    // A plain struct, which always serialises.
-    Ok(serde_json::to_vec(&told).unwrap_or_default().into())
+    Rendered::json(&told)
 }
 
-/// Join the line. Joining again returns the same place, and brings a lapsed turn back to the head, once; without showing its token it takes the place over, and the old
-/// token stops working.
-#[utoipa::path(tag = "Queue", operation_id = "joinQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Join the line
+///
+/// Take `token` from the answer and put it into `Authorize` as `queue_token`. Joining again returns the same place, and
+/// brings a lapsed turn back to the head, once. Joining again without the token takes the place over: the old token
+/// stops working.
+#[utoipa::path(operation_id = "joinQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 201, description = "A new place", body = QueuePlace),
         (status = 200, description = "The place that the fan has already", body = QueuePlace)))]
 #[post("/concerts/{id}/queue/tokens")]
@@ -206,8 +210,11 @@ pub(crate) async fn join(user: SignedIn, state: State, id: Id, token: QueueToken
     Ok(response.insert_header(("Cache-Control", "no-store")).json(QueuePlace::from(place)))
 }
 
-/// Where am I? Ask again after `poll_after_ms`. Asking is looking and changes nothing; a lapsed turn comes back by joining, or by using the token behind the line.
-#[utoipa::path(tag = "Queue", operation_id = "readMyPlace", params(("id" = Uuid, Path, description = "Concert")),
+/// Where am I in line?
+///
+/// Ask again after `poll_after_ms`. Asking is looking and changes nothing; a lapsed turn comes back by joining, or by
+/// using the token behind the line.
+#[utoipa::path(operation_id = "readMyPlace", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The fan's place", body = QueuePlace)))]
 #[get("/concerts/{id}/queue/tokens/me")]
 pub(crate) async fn status(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
@@ -223,8 +230,10 @@ pub struct QueueReceipt {
     receipt: String,
 }
 
-/// Signed proof of my place or ballot, the newest one, also when it is over. As often as it is asked for.
-#[utoipa::path(tag = "Queue", operation_id = "readMyReceipt", params(("id" = Uuid, Path, description = "Concert")),
+/// Get a signed proof of my place
+///
+/// Of the newest place or ballot, also when it is over, as often as it is asked for.
+#[utoipa::path(operation_id = "readMyReceipt", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The receipt", body = QueueReceipt)))]
 #[get("/concerts/{id}/queue/tokens/me/receipt")]
 pub(crate) async fn receipt(user: SignedIn, state: State, id: Id) -> ApiResult {
@@ -232,8 +241,8 @@ pub(crate) async fn receipt(user: SignedIn, state: State, id: Id) -> ApiResult {
     Ok(private(&QueueReceipt { receipt }))
 }
 
-/// Leave the line, or end the turn.
-#[utoipa::path(tag = "Queue", operation_id = "leaveQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Leave the line, or end my turn
+#[utoipa::path(operation_id = "leaveQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 204, description = "The place is gone")))]
 #[delete("/concerts/{id}/queue/tokens/me")]
 pub(crate) async fn leave(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {

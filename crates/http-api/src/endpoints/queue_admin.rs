@@ -197,8 +197,10 @@ async fn policy_answer(state: &State, concert: &Concert) -> ApiResult {
     Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(policy))
 }
 
-/// The settings of a line. `ETag` is the concert's version.
-#[utoipa::path(tag = "Operators", operation_id = "readQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
+/// Read the settings of a line
+///
+/// `ETag` is the concert's version.
+#[utoipa::path(operation_id = "readQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The settings", body = QueuePolicyDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
 #[get("/admin/concerts/{id}/queue/policy")]
@@ -207,8 +209,10 @@ pub(crate) async fn read_policy(_operator: Operator, state: State, id: Id) -> Ap
     policy_answer(&state, &concert).await
 }
 
-/// Change the settings of a line, also while the sale runs. A lower limit lets active fans finish.
-#[utoipa::path(tag = "Operators", operation_id = "writeQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
+/// Change the settings of a line
+///
+/// Also while the sale runs. A lower limit lets active fans finish.
+#[utoipa::path(operation_id = "writeQueuePolicy", params(("id" = Uuid, Path, description = "Concert")),
     request_body = QueuePolicyDto,
     responses((status = 200, description = "The new settings", body = QueuePolicyDto,
         headers(("ETag" = String, description = "For `If-Match` of an edit")))))]
@@ -232,24 +236,30 @@ async fn become_(state: &State, operator: Operator, id: Id, expected: Option<i32
     Ok(private(&stats_of(concert.sale_state, stats)))
 }
 
-/// Pause: fans join and keep their places, nobody is promoted.
-#[utoipa::path(tag = "Operators", operation_id = "pauseQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Pause the line
+///
+/// Fans join and keep their places, nobody is promoted.
+#[utoipa::path(operation_id = "pauseQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/pause")]
 pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult {
     become_(&state, operator, id, None, SaleState::Paused).await
 }
 
-/// Resume: on sale again.
-#[utoipa::path(tag = "Operators", operation_id = "resumeQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Resume the sale
+///
+/// On sale, or on sale again.
+#[utoipa::path(operation_id = "resumeQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/resume")]
 pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResult {
     become_(&state, operator, id, None, SaleState::OnSale).await
 }
 
-/// Drain: nobody joins any more, who waits is still promoted.
-#[utoipa::path(tag = "Operators", operation_id = "drainQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Drain the line
+///
+/// Nobody joins any more, whoever waits is still promoted.
+#[utoipa::path(operation_id = "drainQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/drain")]
 pub(crate) async fn drain(operator: Operator, state: State, id: Id) -> ApiResult {
@@ -265,10 +275,12 @@ pub struct CloseSale {
     confirm: Option<String>,
 }
 
-/// Close: the end of the sale, for good. Nobody joins, is promoted or reserves any more; seats that are held can still be
-/// paid until their holds end. It cannot be taken back, so the body repeats the concert's id; without it the answer says
-/// what closing would do and changes nothing. To stop for a while, pause; to let those in line finish, drain.
-#[utoipa::path(tag = "Operators", operation_id = "closeQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Close the sale for good
+///
+/// Nobody joins, is promoted or reserves any more; seats that are held can still be paid until their holds end. It
+/// cannot be taken back, so the body repeats the concert's id; without it the answer says what closing would do and
+/// changes nothing. To stop for a while, pause; to let those in line finish, drain.
+#[utoipa::path(operation_id = "closeQueue", params(("id" = Uuid, Path, description = "Concert")),
     request_body = CloseSale,
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/close")]
@@ -300,8 +312,8 @@ pub(crate) async fn close(
     become_(&state, operator, id, Some(version.0), SaleState::Closed).await
 }
 
-/// Numbers of a line.
-#[utoipa::path(tag = "Operators", operation_id = "readQueueStats", params(("id" = Uuid, Path, description = "Concert")),
+/// Read the numbers of a line
+#[utoipa::path(operation_id = "readQueueStats", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The numbers", body = QueueStatsDto)))]
 #[get("/admin/concerts/{id}/queue/stats")]
 pub(crate) async fn read_stats(_operator: Operator, state: State, id: Id) -> ApiResult {
@@ -367,8 +379,10 @@ pub struct QueueForecast {
     positions: Vec<ForecastRowDto>,
 }
 
-/// Admit fans now, beyond the batch but never beyond the limit; also while the line is paused.
-#[utoipa::path(tag = "Operators", operation_id = "admitFans", params(("id" = Uuid, Path, description = "Concert")),
+/// Admit fans now
+///
+/// Beyond the batch but never beyond the limit; also while the line is paused.
+#[utoipa::path(operation_id = "admitFans", params(("id" = Uuid, Path, description = "Concert")),
     request_body = NewAdmissions,
     responses((status = 200, description = "How many became active", body = Admissions)))]
 #[post("/admin/concerts/{id}/queue/admissions")]
@@ -380,8 +394,8 @@ pub(crate) async fn admit(operator: Operator, state: State, id: Id, body: Json<N
     Ok(private(&Admissions { admitted: admitted.count, why_fewer: admitted.why_fewer.map(WhyFewer::as_str) }))
 }
 
-/// Say something to everyone in line.
-#[utoipa::path(tag = "Operators", operation_id = "writeQueueMessage",
+/// Say something to everyone in line
+#[utoipa::path(operation_id = "writeQueueMessage",
     params(("id" = Uuid, Path, description = "Concert")), request_body = LineMessage,
     responses((status = 204, description = "Everyone in line is told")))]
 #[put("/admin/concerts/{id}/queue/message")]
@@ -391,8 +405,10 @@ pub(crate) async fn write_message(operator: Operator, state: State, id: Id, body
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// A dry run: what would these settings do to those who wait? Changes nothing.
-#[utoipa::path(tag = "Operators", operation_id = "forecastQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// Try settings without using them
+///
+/// What would these settings do to those who wait? Changes nothing.
+#[utoipa::path(operation_id = "forecastQueue", params(("id" = Uuid, Path, description = "Concert")),
     request_body = QueuePolicyDto,
     responses((status = 200, description = "The waits now and then", body = QueueForecast)))]
 #[post("/admin/concerts/{id}/queue/forecast")]

@@ -2,21 +2,25 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::stream;
 use onsale_application::line::{Follower, Line, LineError, PlaceState, PlaceView, Seen};
 use onsale_domain::{
-    concert::SaleState,
     ids::{ConcertId, UserId},
+    queue::hex,
 };
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-use super::{ApiResult, queue::QueuePlace};
+use super::{ApiResult, instant, queue::QueuePlace};
 use crate::{
     connections::Connection,
-    extract::{Id, QueueToken, SignedIn, State},
+    extract::{Id, Query, QueueToken, SignedIn, State, identify},
     problem::{ApiError, Code},
     streams::OpenStream,
 };
@@ -62,8 +66,15 @@ fn id_of(view: &PlaceView) -> String {
         PlaceState::Active { expires_at } => format!("active-{}", expires_at.timestamp()),
         PlaceState::Lapsed { until } => format!("lapsed-{}", until.timestamp()),
     };
-    let recovering = if view.line.recovering { "-recovering" } else { "" };
-    format!("{}-{}-{place}{recovering}", view.number, view.line.state.as_str())
+    let line = &view.line;
+    let recovering = if line.recovering { "-recovering" } else { "" };
+    let sold_out = if line.sold_out { "-sold_out" } else { "" };
+    // Which message, in a few letters.
+    let message = match line.message.as_str() {
+        "" => String::new(),
+        message => format!("-{}", hex(Sha256::digest(message).first_chunk::<4>().copied().unwrap_or_default())),
+    };
+    format!("{}-{}-{place}{recovering}{sold_out}{message}", view.number, line.state.as_str())
 }
 
 fn event(view: &PlaceView) -> Bytes {
@@ -110,12 +121,8 @@ impl Stream {
         let snapshot = self.follower.news.borrow_and_update().clone();
         self.asked_at = Instant::now();
         let Some(snapshot) = snapshot else { return Ok(self.told.clone()) };
-        if self.told.place == PlaceState::PreQueue && snapshot.state == SaleState::PreQueue {
-            self.shown = true;
-            return Ok(self.told.clone());
-        }
         match self.line.glance(&self.follower.ticket, &self.follower.token, &snapshot) {
-            Seen::Waiting(view) => {
+            Seen::There(view) => {
                 self.shown = true;
                 Ok(*view)
             }
@@ -178,24 +185,82 @@ impl Stream {
     }
 }
 
-/// Follow my place: an event `place` with what `GET .../tokens/me` answers, whenever it changes; near the head (2,000) at
-/// every change, farther back every 5 s; a turn that begins, lapses or ends within a second or two. Following is looking: it
-/// changes nothing. `Last-Event-ID` saves a repeated first event, a comment every 5 s keeps the stream alive, and an event
-/// `end` with a `code` says why there will be no more: `not_in_line`, `queue_token_moved`, `not_found`, or `stream_replaced`
-/// when the fan opened more than three.
-#[utoipa::path(tag = "Queue", operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert"),
+/// How a page without headers says who it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FollowQuery {
+    pass: Option<String>,
+}
+
+/// A pass for one stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StreamPass)]
+pub struct StreamPassDto {
+    /// For one stream; whoever has it follows the place, so it belongs into no log.
+    #[schema(example = "AwGXl7qk")]
+    pass: String,
+    /// Until when the stream must be open.
+    expires_at: DateTime<Utc>,
+    /// What `EventSource` opens, on this server.
+    #[schema(example = "/api/v1/concerts/01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55/queue/tokens/me/events?pass=AwGXl7qk")]
+    url: String,
+}
+
+/// Get a pass for a stream
+///
+/// For browsers, whose `EventSource` cannot send headers: a pass for one stream of my place, good for 30 seconds. `url` is
+/// what to open.
+#[utoipa::path(operation_id = "createStreamPass", params(("id" = Uuid, Path, description = "Concert")),
+    responses((status = 201, description = "The pass", body = StreamPassDto)))]
+#[post("/concerts/{id}/queue/tokens/me/stream-passes")]
+pub(crate) async fn create_pass(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
+    let token = token.0.ok_or_else(|| ApiError::new(Code::QueueTokenRequired))?;
+    let (pass, expires_at) = state.facades.line.stream_pass(ConcertId(id.0), user.0, &token)?;
+    let url = format!("/api/v1/concerts/{}/queue/tokens/me/events?pass={pass}", id.0);
+    let body = StreamPassDto { pass, expires_at: instant(expires_at), url };
+    Ok(HttpResponse::Created().insert_header(("Cache-Control", "no-store")).json(body))
+}
+
+/// Follow my place as a stream
+///
+/// A stream never ends by itself, so this page cannot show it: use `curl --no-buffer`, or `EventSource` with a pass. An
+/// event `place` has what `readMyPlace` answers, whenever it changes; near the head (2,000) at every change, farther
+/// back every 5 s; a turn that begins, lapses or ends within a second or two. Following is looking: it changes nothing.
+/// `Last-Event-ID` saves a repeated first event, a comment every 5 s keeps the stream alive, and an event `end` with a
+/// `code` says why there will be no more: `not_in_line`, `queue_token_moved`, `not_found`, or `stream_replaced` when
+/// the fan opened more than three.
+#[utoipa::path(operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert"),
         ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that was heard last.")),
     responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")))]
 #[get("/concerts/{id}/queue/tokens/me/events")]
-pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
-    let token = token.0.ok_or_else(|| ApiError::new(Code::QueueTokenRequired))?;
+pub(crate) async fn follow(
+    request: HttpRequest,
+    state: State,
+    id: Id,
+    query: Query<FollowQuery>,
+    token: QueueToken,
+) -> ApiResult {
     let (line, concert) = (state.facades.line.clone(), ConcertId(id.0));
-    // Nothing is kept for a token that is not genuine.
-    line.check(concert, user.0, &token)?;
-    let permit = state.streams.permit().ok_or_else(|| ApiError::new(Code::TooManyStreams))?;
-    let (view, follower) = line.follow(concert, user.0, &token).await?;
+    let room = || state.streams.permit().ok_or_else(|| ApiError::new(Code::TooManyStreams));
+    let (user, token, permit) = match query.0.pass {
+        Some(pass) => {
+            // A pass is not used up for nothing.
+            let permit = room()?;
+            let (user, token) = line.use_stream_pass(concert, &pass).await?;
+            state.check_user_rate(user)?;
+            (user, token, permit)
+        }
+        None => {
+            let user = identify(&request)?.user_id;
+            let token = token.0.ok_or_else(|| ApiError::new(Code::QueueTokenRequired))?;
+            // Nothing is kept for a token that is not genuine.
+            line.check(concert, user, &token)?;
+            (user, token, room()?)
+        }
+    };
+    let (view, follower) = line.follow(concert, user, &token).await?;
     // Only a stream that is good takes the place of another.
-    let open = state.streams.open(user.0, permit);
+    let open = state.streams.open(user, permit);
     let known = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
     let first = if known == Some(id_of(&view).as_str()) {
         Bytes::from_static(b"retry: 3000\n: nothing new\n\n")
@@ -209,7 +274,7 @@ pub(crate) async fn follow(request: HttpRequest, user: SignedIn, state: State, i
     let stream = Stream {
         line,
         concert,
-        user: user.0,
+        user,
         follower,
         heartbeat,
         told: view,

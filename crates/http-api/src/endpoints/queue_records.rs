@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use moka::future::Cache;
 use onsale_application::{
     error::StoreError,
-    line::{DrawView, LineRecords},
+    line::{DrawView, FanPlace, LineRecords},
 };
 use onsale_domain::{
     fault::Faults,
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{ApiResult, PageQuery, instant, private};
 use crate::{
     connections::EndsInTime,
-    extract::{Id, Operator, Query, State},
+    extract::{Id, Operator, Query, SignedIn, State},
     problem::{ApiError, Code},
 };
 
@@ -145,6 +145,68 @@ pub struct AuditPage {
     items: Vec<AuditEntryDto>,
     /// For the `cursor` of the next page; null on the last.
     next_cursor: Option<String>,
+}
+
+/// A place or ballot of mine, as the database has it: what is decided in line shows within a second or so.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MyPlace)]
+pub struct FanPlaceDto {
+    /// The ballot, if there was a draw.
+    place_id: Uuid,
+    concert_id: Uuid,
+    #[schema(example = "Seoul Night")]
+    concert_title: String,
+    /// Place in the order of joining; 0 until the opening draw.
+    #[schema(example = 43_300)]
+    number: i64,
+    /// `pre_queue`, `waiting`, `active` or `lapsed`; when it is over, what it was last.
+    #[schema(example = "active")]
+    state: &'static str,
+    joined_at: DateTime<Utc>,
+    /// When the turn came, the last time.
+    called_at: Option<DateTime<Utc>>,
+    /// When it ended; null while it lives.
+    ended_at: Option<DateTime<Utc>>,
+    /// How it ended: `paid`, `expired` (the turn ran out), `left` (the fan ended the turn), `departed` (the fan left while
+    /// waiting) or `forfeited` (nobody came back after a lapse); null while it lives.
+    #[schema(example = "paid")]
+    outcome: Option<&'static str>,
+}
+
+/// A page of places.
+#[derive(Serialize, ToSchema)]
+pub struct MyPlacePage {
+    items: Vec<FanPlaceDto>,
+    /// For the `cursor` of the next page; null on the last.
+    next_cursor: Option<String>,
+}
+
+impl From<FanPlace> for FanPlaceDto {
+    fn from(place: FanPlace) -> Self {
+        Self {
+            place_id: place.place_id,
+            concert_id: place.concert_id.0,
+            concert_title: place.concert_title,
+            number: place.number,
+            state: place.state.as_str(),
+            joined_at: place.joined_at,
+            called_at: place.called_at,
+            ended_at: place.ended.map(|(at, _)| at),
+            outcome: place.ended.map(|(_, kind)| kind.as_str()),
+        }
+    }
+}
+
+/// List my places
+///
+/// Every place and ballot that I have or had, in all lines, the newest first.
+#[utoipa::path(operation_id = "listMyPlaces", params(PageQuery),
+    responses((status = 200, description = "A page of places", body = MyPlacePage)))]
+#[get("/me/places")]
+pub(crate) async fn my_places(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
+    let (before, limit) = (query.0.after_id()?, query.0.limit()?);
+    let page = state.facades.line_records.places_of_fan(user.0, before, limit).await?.map(FanPlaceDto::from);
+    Ok(private(&MyPlacePage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
 fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
@@ -286,9 +348,11 @@ fn sent(parts: impl Stream<Item = Result<Bytes, StoreError>> + 'static) -> HttpR
     answer
 }
 
-/// The published log of a line: what happened to which number, each entry sealed with the hash of all before it. One JSON
-/// object per line (application/x-ndjson); see docs/ACCOUNTABLE.md for how to check it.
-#[utoipa::path(tag = "Queue", operation_id = "readQueueLog",
+/// Read the published log of a line
+///
+/// What happened to which number, each entry sealed with the hash of all before it. One JSON object per line; see
+/// docs/ACCOUNTABLE.md for how to check it. Without `limit` the answer can be long: take 100 on this page.
+#[utoipa::path(operation_id = "readQueueLog",
     params(("id" = Uuid, Path, description = "Concert"), LogQuery),
     responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson")))]
 #[get("/concerts/{id}/queue/log")]
@@ -298,9 +362,12 @@ pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResu
     Ok(sent(list(&state, id.0, List::Log, after, most)?))
 }
 
-/// The opening draw: first a line with the commitment and, once everybody has been drawn, the seed; then a line per ballot
-/// in the order of the numbers, those above `after`. See docs/ACCOUNTABLE.md for how to check it.
-#[utoipa::path(tag = "Queue", operation_id = "readQueueDraw",
+/// Read the opening draw
+///
+/// First a line with the commitment and, once everybody has been drawn, the seed; then a line per ballot in the order
+/// of the numbers, those above `after`. See docs/ACCOUNTABLE.md for how to check it. Without `limit` the answer can be
+/// long: take 100 on this page.
+#[utoipa::path(operation_id = "readQueueDraw",
     params(("id" = Uuid, Path, description = "Concert"), LogQuery),
     responses((status = 200, description = "The draw", body = String, content_type = "application/x-ndjson")))]
 #[get("/concerts/{id}/queue/draw")]
@@ -328,7 +395,7 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
 }
 
 /// Was the line fair?
-#[utoipa::path(tag = "Operators", operation_id = "readFairnessReport",
+#[utoipa::path(operation_id = "readFairnessReport",
     params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The report", body = FairnessReportDto)))]
 #[get("/admin/concerts/{id}/queue/report")]
@@ -359,20 +426,18 @@ pub(crate) async fn report(_operator: Operator, state: State, id: Id) -> ApiResu
     }))
 }
 
-/// What operators did to a concert and its line, the newest first.
-#[utoipa::path(tag = "Operators", operation_id = "readAudit",
+/// List what operators did to a concert
+///
+/// And to its line, the newest first.
+#[utoipa::path(operation_id = "readAudit",
     params(("id" = Uuid, Path, description = "Concert"), PageQuery),
     responses((status = 200, description = "A page of the audit log", body = AuditPage)))]
 #[get("/admin/concerts/{id}/audit")]
 pub(crate) async fn audit(_operator: Operator, state: State, id: Id, query: Query<PageQuery>) -> ApiResult {
     state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-    let limit = query.0.limit()?;
-    let most = i64::try_from(limit).unwrap_or(100) + 1;
-    let mut records = state.facades.line_records.audit(ConcertId(id.0), query.0.after_number()?, most).await?;
-    let more = records.len() > limit;
-    records.truncate(limit);
-    let next_cursor = records.last().filter(|_| more).map(|record| record.id.to_string());
-    let items = records.into_iter().map(|record| AuditEntryDto {
+    let (before, limit) = (query.0.after_number()?, query.0.limit()?);
+    let page = state.facades.line_records.audit(ConcertId(id.0), before, limit).await?;
+    let page = page.map(|record| AuditEntryDto {
         id: record.id,
         created_at: instant(record.at),
         actor_id: record.entry.actor.0,
@@ -384,5 +449,5 @@ pub(crate) async fn audit(_operator: Operator, state: State, id: Id, query: Quer
             .map(|change| AuditChangeDto { what: change.what, from: change.from, to: change.to })
             .collect(),
     });
-    Ok(private(&AuditPage { items: items.collect(), next_cursor }))
+    Ok(private(&AuditPage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }

@@ -59,8 +59,8 @@ pub struct OutboxReportDto {
     oldest_pending_secs: Option<i64>,
 }
 
-/// How a show sells.
-#[utoipa::path(tag = "Operators", operation_id = "readShowReport", params(("id" = Uuid, Path, description = "Show")),
+/// How does a show sell?
+#[utoipa::path(operation_id = "readShowReport", params(("id" = Uuid, Path, description = "Show")),
     responses((status = 200, description = "The report", body = ShowReportDto)))]
 #[get("/admin/shows/{id}/report")]
 pub(crate) async fn show_report(_operator: Operator, state: State, id: Id) -> ApiResult {
@@ -77,7 +77,7 @@ pub(crate) async fn show_report(_operator: Operator, state: State, id: Id) -> Ap
 }
 
 /// Do the books balance?
-#[utoipa::path(tag = "Operators", operation_id = "readReconciliation",
+#[utoipa::path(operation_id = "readReconciliation",
     responses((status = 200, description = "The reconciliation", body = ReconciliationDto)))]
 #[get("/admin/ledger/reconciliation")]
 pub(crate) async fn reconciliation(_operator: Operator, state: State) -> ApiResult {
@@ -101,8 +101,8 @@ pub(crate) async fn reconciliation(_operator: Operator, state: State) -> ApiResu
     }))
 }
 
-/// Events that wait to be sent.
-#[utoipa::path(tag = "Operators", operation_id = "readOutbox",
+/// Count events that wait to be sent
+#[utoipa::path(operation_id = "readOutbox",
     responses((status = 200, description = "The outbox", body = OutboxReportDto)))]
 #[get("/admin/outbox")]
 pub(crate) async fn outbox(_operator: Operator, state: State) -> ApiResult {

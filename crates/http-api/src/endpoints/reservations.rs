@@ -24,7 +24,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewReservation {
-    /// One to four seats (or the show's own limit), none twice.
+    /// None twice, and no more than the show's `seats_per_fan`.
     #[schema(min_items = 1, max_items = 20)]
     seats: Vec<SeatChoiceDto>,
 }
@@ -138,8 +138,10 @@ impl From<&Payment> for PaymentDto {
     }
 }
 
-/// Reserve seats, all or none. Losing a race answers 409 with the seats as they are now.
-#[utoipa::path(tag = "Reservations", operation_id = "reserveSeats", params(("id" = Uuid, Path, description = "Show")),
+/// Reserve seats
+///
+/// All or none. Losing a race answers 409 with the seats as they are now.
+#[utoipa::path(operation_id = "reserveSeats", params(("id" = Uuid, Path, description = "Show")),
     request_body = NewReservation,
     responses((status = 201, description = "The reservation", body = ReservationDto,
         headers(("Location" = String, description = "The new thing")))))]
@@ -166,19 +168,21 @@ pub(crate) async fn reserve(
     Ok(answer(&state.detached.run(write).await??))
 }
 
-/// My reservations, newest first.
-#[utoipa::path(tag = "Reservations", operation_id = "listReservations", params(PageQuery),
+/// List my reservations
+///
+/// The newest first.
+#[utoipa::path(operation_id = "listReservations", params(PageQuery),
     responses((status = 200, description = "A page of reservations", body = ReservationPage)))]
 #[get("/reservations")]
 pub(crate) async fn list(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
     let before = query.0.after_id()?.map(ReservationId);
-    let (found, more) = state.facades.selling.reservations(user.0, before, query.0.limit()?).await?;
-    let next_cursor = if more { found.last().map(|last| last.id.to_string()) } else { None };
-    Ok(private(&ReservationPage { items: found.iter().map(ReservationDto::from).collect(), next_cursor }))
+    let page = state.facades.selling.reservations(user.0, before, query.0.limit()?).await?;
+    let page = page.map(|reservation| ReservationDto::from(&reservation));
+    Ok(private(&ReservationPage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
-/// One of my reservations.
-#[utoipa::path(tag = "Reservations", operation_id = "readReservation",
+/// Read one of my reservations
+#[utoipa::path(operation_id = "readReservation",
     params(("id" = Uuid, Path, description = "Reservation")),
     responses((status = 200, description = "The reservation", body = ReservationDto)))]
 #[get("/reservations/{id}")]
@@ -187,8 +191,10 @@ pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
     Ok(private(&ReservationDto::from(&reservation)))
 }
 
-/// Release a held reservation; its seats are free at once. One that ended before stays ended.
-#[utoipa::path(tag = "Reservations", operation_id = "releaseReservation",
+/// Release a held reservation
+///
+/// Its seats are free at once. One that ended before stays ended.
+#[utoipa::path(operation_id = "releaseReservation",
     params(("id" = Uuid, Path, description = "Reservation")),
     responses((status = 204, description = "The seats are free")))]
 #[delete("/reservations/{id}")]
@@ -202,10 +208,11 @@ pub(crate) async fn release(user: SignedIn, state: State, id: Id) -> ApiResult {
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Pay a held reservation from the wallet: money, seats and tickets together. Needs no queue token: whoever holds the seats
-/// may pay them until the hold ends, whatever became of the turn, the line and the sale. Ends the turn in which they were
-/// reserved.
-#[utoipa::path(tag = "Reservations", operation_id = "payReservation",
+/// Pay a held reservation
+///
+/// From the wallet: money, seats and tickets together. Needs no queue token: whoever holds the seats may pay them until
+/// the hold ends, whatever became of the turn, the line and the sale. Ends the turn in which they were reserved.
+#[utoipa::path(operation_id = "payReservation",
     params(("id" = Uuid, Path, description = "Reservation")),
     responses((status = 201, description = "The payment and the tickets", body = PaymentDto)))]
 #[post("/reservations/{id}/payment")]

@@ -30,8 +30,8 @@ fn ok() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok".to_owned() })
 }
 
-/// The public keys that verify ticket codes.
-#[utoipa::path(tag = "Tickets", operation_id = "readTicketKeys",
+/// Get the keys that verify tickets and receipts
+#[utoipa::path(operation_id = "readTicketKeys",
     responses((status = 200, description = "The keys", body = KeySet)))]
 #[get("/.well-known/jwks.json")]
 pub(crate) async fn jwks(request: HttpRequest, state: State) -> ApiResult {
@@ -39,15 +39,17 @@ pub(crate) async fn jwks(request: HttpRequest, state: State) -> ApiResult {
 }
 
 /// Is the process alive?
-#[utoipa::path(tag = "System", operation_id = "livez",
+#[utoipa::path(operation_id = "livez",
     responses((status = 200, description = "It is", body = Health)))]
 #[get("/livez")]
 pub(crate) async fn livez() -> ApiResult {
     Ok(ok())
 }
 
-/// Can the process serve? PostgreSQL and Redis answer and the schema is current.
-#[utoipa::path(tag = "System", operation_id = "readyz",
+/// Can the process serve?
+///
+/// PostgreSQL and Redis answer and the schema is current.
+#[utoipa::path(operation_id = "readyz",
     responses((status = 200, description = "It can", body = Health)))]
 #[get("/readyz")]
 pub(crate) async fn readyz(state: State) -> ApiResult {
@@ -57,24 +59,28 @@ pub(crate) async fn readyz(state: State) -> ApiResult {
     }
 }
 
-/// Metrics as Prometheus text.
-#[utoipa::path(tag = "System", operation_id = "metrics",
+/// Read the metrics
+///
+/// As Prometheus text.
+#[utoipa::path(operation_id = "metrics",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
 #[get("/metrics")]
 pub(crate) async fn metrics(state: State) -> ApiResult {
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.probes.scrape)()))
 }
 
-/// This document.
-#[utoipa::path(tag = "System", operation_id = "readOpenApi",
+/// Read this document
+#[utoipa::path(operation_id = "readOpenApi",
     responses((status = 200, description = "The OpenAPI 3.1 document", body = serde_json::Value)))]
 #[get("/openapi.json")]
 pub(crate) async fn openapi(request: HttpRequest, state: State) -> ApiResult {
-    Ok(state.openapi.respond(&request, "no-cache"))
+    state.openapi.respond_packed(&request, "no-cache").await
 }
 
-/// What a code means and what a client does about it, as a page for people. `type` of a problem leads here.
-#[utoipa::path(tag = "System", operation_id = "readProblem",
+/// Read what a problem's code means
+///
+/// And what a client does about it, as a page for people. `type` of a problem leads here.
+#[utoipa::path(operation_id = "readProblem",
     params(("code" = String, Path, description = "Code of a problem", example = "seat_taken")),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 #[get("/problems/{code}")]

@@ -102,7 +102,7 @@ pub struct Picture(Vec<u8>);
 pub struct QrQuery {
     /// `svg` (unless given) or `png`.
     #[serde(default)]
-    #[param(inline, required = false)]
+    #[param(inline, required = false, example = "png")]
     format: QrFormat,
 }
 
@@ -143,19 +143,20 @@ impl From<(HeldTicket, String)> for TicketDto {
     }
 }
 
-/// My tickets, newest first.
-#[utoipa::path(tag = "Tickets", operation_id = "listTickets", params(PageQuery),
+/// List my tickets
+///
+/// The newest first.
+#[utoipa::path(operation_id = "listTickets", params(PageQuery),
     responses((status = 200, description = "A page of tickets", body = TicketPage)))]
 #[get("/me/tickets")]
 pub(crate) async fn list(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
     let before = query.0.after_id()?.map(TicketId);
-    let (found, more) = state.facades.tickets.tickets(user.0, before, query.0.limit()?).await?;
-    let next_cursor = if more { found.last().map(|(last, _)| last.ticket.id.to_string()) } else { None };
-    Ok(private(&TicketPage { items: found.into_iter().map(TicketDto::from).collect(), next_cursor }))
+    let page = state.facades.tickets.tickets(user.0, before, query.0.limit()?).await?.map(TicketDto::from);
+    Ok(private(&TicketPage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
-/// One of my tickets.
-#[utoipa::path(tag = "Tickets", operation_id = "readTicket", params(("id" = Uuid, Path, description = "Ticket")),
+/// Read one of my tickets
+#[utoipa::path(operation_id = "readTicket", params(("id" = Uuid, Path, description = "Ticket")),
     responses((status = 200, description = "The ticket", body = TicketDto)))]
 #[get("/tickets/{id}")]
 pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
@@ -163,14 +164,14 @@ pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
     Ok(private(&TicketDto::from(found)))
 }
 
-/// The code of one of my tickets as a QR picture.
-#[utoipa::path(tag = "Tickets", operation_id = "readTicketQr",
+/// Get a ticket's code as a picture
+#[utoipa::path(operation_id = "readTicketQr",
     params(("id" = Uuid, Path, description = "Ticket"), QrQuery),
     responses((status = 200, description = "The picture", content((String = "image/svg+xml"), (inline(Picture) = "image/png")))))]
 #[get("/tickets/{id}/qr")]
 pub(crate) async fn read_qr(user: SignedIn, state: State, id: Id, query: Query<QrQuery>) -> ApiResult {
     let (_, code) = state.facades.tickets.ticket(TicketId(id.0), user.0).await?;
-    let qr = QrCode::with_error_correction_level(code, EcLevel::M).map_err(|error| internal(error.into()))?;
+    let qr = qr_of(code)?;
     let (media_type, picture) = match query.0.format {
         QrFormat::Svg => {
             let picture = qr.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
@@ -179,6 +180,65 @@ pub(crate) async fn read_qr(user: SignedIn, state: State, id: Id, query: Query<Q
         QrFormat::Png => ("image/png", png(&qr).map_err(|error| internal(error.into()))?),
     };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).content_type(media_type).body(picture))
+}
+
+/// Get a ticket as a page to print
+///
+/// Concert, venue, start, seat, price, holder and the code as a picture, in one file without links.
+#[utoipa::path(operation_id = "readTicketPage", params(("id" = Uuid, Path, description = "Ticket")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+#[get("/tickets/{id}/page")]
+pub(crate) async fn read_page(user: SignedIn, state: State, id: Id) -> ApiResult {
+    let (held, code) = state.facades.tickets.ticket(TicketId(id.0), user.0).await?;
+    let picture = svg(&qr_of(code)?);
+    let seat = &held.ticket;
+    let rows = [
+        ("Venue", held.venue.clone()),
+        ("Start", held.starts_at.format("%Y-%m-%d %H:%M UTC").to_string()),
+        ("Seat", format!("section {}, row {}, number {}", seat.section, seat.row, seat.number)),
+        ("Price", format!("{} {} (minor units)", held.price_minor, held.currency)),
+        ("Holder", held.holder_name.clone()),
+        ("State", seat.state.as_str().to_owned()),
+        ("Ticket", seat.id.to_string()),
+    ];
+    let rows = rows.map(|(name, value)| format!("<tr><th>{name}</th><td>{}</td></tr>", escaped(&value))).join("\n");
+    let title = escaped(&held.concert_title);
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
+         <style>body {{ font: 16px sans-serif; margin: 2em }} th {{ text-align: left; padding-right: 1em }}</style>\n\
+         <h1>{title}</h1>\n<table>\n{rows}\n</table>\n{picture}\n"
+    );
+    Ok(HttpResponse::Ok()
+        .insert_header(("Cache-Control", "no-store"))
+        // Nothing on it runs or loads, whatever an operator or a fan wrote.
+        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .content_type("text/html; charset=utf-8")
+        .body(page))
+}
+
+/// Text that people wrote, as text of a page.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut page, c| {
+        match c {
+            '&' => page.push_str("&amp;"),
+            '<' => page.push_str("&lt;"),
+            '>' => page.push_str("&gt;"),
+            '"' => page.push_str("&quot;"),
+            '\'' => page.push_str("&#39;"),
+            other => page.push(other),
+        }
+        page
+    })
+}
+
+fn qr_of(code: String) -> Result<QrCode, ApiError> {
+    QrCode::with_error_correction_level(code, EcLevel::M).map_err(|error| internal(error.into()))
+}
+
+fn svg(qr: &QrCode) -> String {
+    // As a part of a page, without the declaration of a file of its own.
+    let file = qr.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
+    file.split_once("?>").map_or(file.clone(), |(_, picture)| picture.to_owned())
 }
 
 fn internal(cause: Cause) -> ApiError {

@@ -97,27 +97,31 @@ impl From<WalletEntry> for WalletEntryDto {
     }
 }
 
-/// My balance.
-#[utoipa::path(tag = "Wallet", operation_id = "readWallet",
+/// Read my balance
+#[utoipa::path(operation_id = "readWallet",
     responses((status = 200, description = "The wallet", body = WalletDto)))]
 #[get("/me/wallet")]
 pub(crate) async fn read(user: SignedIn, state: State) -> ApiResult {
     Ok(private(&WalletDto::from(state.facades.wallets.wallet(user.0).await?)))
 }
 
-/// My account's lines, newest first.
-#[utoipa::path(tag = "Wallet", operation_id = "listWalletEntries", params(PageQuery),
+/// List my wallet's entries
+///
+/// The newest first.
+#[utoipa::path(operation_id = "listWalletEntries", params(PageQuery),
     responses((status = 200, description = "A page of entries", body = WalletEntryPage)))]
 #[get("/me/wallet/entries")]
 pub(crate) async fn entries(user: SignedIn, state: State, query: Query<PageQuery>) -> ApiResult {
     let before = query.0.after_number()?;
-    let (found, more) = state.facades.wallets.entries(user.0, before, query.0.limit()?).await?;
-    let next_cursor = if more { found.last().map(|last| last.id.to_string()) } else { None };
-    Ok(private(&WalletEntryPage { items: found.into_iter().map(WalletEntryDto::from).collect(), next_cursor }))
+    let page = state.facades.wallets.entries(user.0, before, query.0.limit()?).await?.map(WalletEntryDto::from);
+    Ok(private(&WalletEntryPage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
-/// Put money into my wallet without paying for it, where the installation allows that (`money.free_top_up`). The `Idempotency-Key` makes a repeated request harmless.
-#[utoipa::path(tag = "Wallet", operation_id = "chargeWallet", request_body = NewCharge,
+/// Put money into my wallet
+///
+/// Without paying for it, where the installation allows that (`money.free_top_up`). The `Idempotency-Key` makes a
+/// repeated request harmless.
+#[utoipa::path(operation_id = "chargeWallet", request_body = NewCharge,
     responses((status = 201, description = "The charge and the new balance", body = ChargeDto)))]
 #[post("/me/wallet/charges")]
 pub(crate) async fn charge(user: SignedIn, state: State, key: IdempotencyKey, body: Json<NewCharge>) -> ApiResult {

@@ -1,19 +1,21 @@
 //! Concerts, shows and seats.
 
+use std::cmp::Ordering;
+
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use onsale_application::{
     audit::AuditEntry,
     catalogue::{CatalogueStore, Concert, Edit, ForSale, PageStart, SeatsAdded, Show, ShowEdit},
     error::StoreError,
-    seat_maps::{SeatMap, SeatMapStore, SeatView},
+    seat_maps::{SeatMap, SeatMapStore, SeatView, SeatsPast},
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{
     concert::{ConcertDetails, SaleState},
     ids::{ConcertId, SeatId, ShowId},
     queue::QueuePolicy,
-    seat::{NewSeat, SeatPlace, SeatState},
+    seat::{NewSeat, SeatPlace, SeatState, as_people_count},
     show::ShowDetails,
 };
 use uuid::Uuid;
@@ -381,12 +383,43 @@ impl CatalogueStore for Postgres {
     }
 }
 
+/// Seats that came in the order of an index, in the order in which people count. The seats of a row stay together, so a whole
+/// arena costs the sorting of its rows.
+fn in_order(seats: Vec<SeatView>) -> Vec<SeatView> {
+    let mut rows: Vec<Vec<SeatView>> = Vec::new();
+    for seat in seats {
+        let of_row = |last: &&mut Vec<SeatView>| {
+            last.first().is_some_and(|first| (&first.section, &first.row) == (&seat.section, &seat.row))
+        };
+        match rows.last_mut().filter(of_row) {
+            Some(row) => row.push(seat),
+            None => rows.push(vec![seat]),
+        }
+    }
+    rows.sort_by(|one, other| match (one.first(), other.first()) {
+        (Some(a), Some(b)) => as_people_count(&a.section, &b.section).then_with(|| as_people_count(&a.row, &b.row)),
+        _ => Ordering::Equal,
+    });
+    rows.into_iter().flatten().collect()
+}
+
+impl Postgres {
+    /// The database's clock, in microseconds since 1970.
+    async fn clock_us(&self) -> Result<i64, StoreError> {
+        let now: Option<i64> = self
+            .row(|| statement::<BigInt>("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+            .await?;
+        now.ok_or_else(|| impossible("no time"))
+    }
+}
+
 type SeatSql = (SqlUuid, Text, Text, Integer, BigInt, Text, Bool, Integer);
 type SeatRow = (Uuid, String, String, i32, i64, String, bool, i32);
 
 impl SeatMapStore for Postgres {
     async fn load_seat_map(&self, show: ShowId) -> Result<Option<SeatMap>, StoreError> {
         let Some((found, sale_state)) = self.show(show).await? else { return Ok(None) };
+        let as_of_us = self.clock_us().await?;
         let rows: Vec<SeatRow> = self
             .rows(|| {
                 statement::<SeatSql>(
@@ -397,6 +430,7 @@ impl SeatMapStore for Postgres {
                 .bind::<SqlUuid, _>(show.0)
             })
             .await?;
+        let read_by_us = self.clock_us().await?;
         let mut seats = Vec::with_capacity(rows.len());
         for (id, section, row, number, price_minor, state, overdue, version) in rows {
             let stored = SeatState::parse(&state).ok_or_else(|| impossible("an unknown seat state"))?;
@@ -408,7 +442,10 @@ impl SeatMapStore for Postgres {
             concert_id: found.concert_id,
             currency: found.currency,
             public: sale_state.is_public(),
-            seats,
+            as_of_us,
+            read_by_us,
+            seats: in_order(seats),
+            past: SeatsPast::default(),
         }))
     }
 }

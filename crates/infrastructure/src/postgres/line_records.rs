@@ -1,22 +1,80 @@
 //! What a line leaves behind, for reports and for anyone who checks it.
 
-use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid};
+use chrono::DateTime;
+use diesel::{
+    QueryableByName,
+    sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid},
+};
 use onsale_application::{
     error::StoreError,
-    line::{EstimateErrors, LineRecordQueries, LoggedAdmission},
+    line::{EstimateErrors, FanPlace, LineRecordQueries, LoggedAdmission, PlaceWord},
 };
 use onsale_domain::{
-    ids::ConcertId,
+    ids::{ConcertId, UserId},
     queue::{Eta, LogEntry, LogHash, LogKind},
 };
+use uuid::Uuid;
 
-use super::{Postgres, line::hash_of, pool::impossible, statement::statement};
+use super::{Postgres, line::hash_of, pool::impossible, sql::sql, statement::statement};
 
 fn kind_of(word: &str) -> Result<LogKind, StoreError> {
     LogKind::parse(word).ok_or_else(|| impossible("an unknown kind of log entry"))
 }
 
+#[derive(QueryableByName)]
+struct FanPlaceRow {
+    #[diesel(sql_type = SqlUuid)]
+    place_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    concert_id: Uuid,
+    #[diesel(sql_type = Text)]
+    title: String,
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+    #[diesel(sql_type = Text)]
+    state: String,
+    #[diesel(sql_type = BigInt)]
+    joined_ms: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    called_ms: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    ended_ms: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    outcome: Option<String>,
+}
+
+impl TryFrom<FanPlaceRow> for FanPlace {
+    type Error = StoreError;
+
+    fn try_from(row: FanPlaceRow) -> Result<Self, StoreError> {
+        let at = |ms| DateTime::from_timestamp_millis(ms).ok_or_else(|| impossible("a time out of all calendars"));
+        let outcome = row.outcome.as_deref().map(kind_of).transpose()?;
+        Ok(Self {
+            place_id: row.place_id,
+            concert_id: ConcertId(row.concert_id),
+            concert_title: row.title,
+            number: row.number,
+            state: PlaceWord::parse(&row.state).ok_or_else(|| impossible("an unknown state of a place"))?,
+            joined_at: at(row.joined_ms)?,
+            called_at: row.called_ms.map(at).transpose()?,
+            ended: row.ended_ms.map(at).transpose()?.zip(outcome),
+        })
+    }
+}
+
 impl LineRecordQueries for Postgres {
+    async fn places_of_fan(&self, user: UserId, before: Option<Uuid>, limit: i64) -> Result<Vec<FanPlace>, StoreError> {
+        let rows: Vec<FanPlaceRow> = self
+            .read_all(|| {
+                sql(include_str!("sql/places_of_fan.sql"))
+                    .bind::<SqlUuid, _>("user", user.0)
+                    .bind::<Nullable<SqlUuid>, _>("before", before)
+                    .bind::<BigInt, _>("limit", limit)
+            })
+            .await?;
+        rows.into_iter().map(FanPlace::try_from).collect()
+    }
+
     async fn admissions_logged(
         &self,
         concert: ConcertId,

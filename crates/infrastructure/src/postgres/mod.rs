@@ -15,6 +15,7 @@ mod reports;
 mod reservations;
 pub mod seeding;
 mod selling;
+mod sql;
 mod statement;
 mod stock;
 mod sweeping;

@@ -180,6 +180,23 @@ impl Postgres {
         Ok(self.rows(make).await?.into_iter().next())
     }
 
+    /// Runs a read. When its connection turns out to be dead, it is sent once more on a new one.
+    pub(super) async fn read_all<Q, U>(&self, make: impl Fn() -> Q + Send) -> Result<Vec<U>, StoreError>
+    where
+        U: Send,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        let mut connection = self.connection().await?;
+        match make().load::<U>(&mut *connection).await {
+            Err(error) if connection_is_gone(&error) => {
+                drop(Object::take(connection));
+                let mut fresh = self.fresh_connection().await?;
+                make().load::<U>(&mut *fresh).await.map_err(classify)
+            }
+            result => result.map_err(classify),
+        }
+    }
+
     /// A connection that was not idle in the pool: the idle ones probably died together.
     pub(super) async fn fresh_connection(&self) -> Result<Connection, StoreError> {
         self.pool.retain(|_, metrics| metrics.age() < Duration::from_millis(1));

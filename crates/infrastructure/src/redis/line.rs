@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_redis::redis::Value;
+use deadpool_redis::redis::{self, Value};
 use onsale_application::{
     error::StoreError,
     line::{
@@ -15,6 +15,7 @@ use onsale_domain::{
     ids::{ConcertId, UserId},
     queue::{LogKind, QueuePolicy},
 };
+use uuid::Uuid;
 
 use super::{
     script::{Arguments, Fields, odd, whereabouts},
@@ -363,6 +364,13 @@ impl LineStore for RedisLines {
         let answer = self.call(&self.scripts.snapshot, concert, arguments).await?;
         let fields = Fields::of(&answer)?;
         if fields.number(0)? == 1 { snapshot_of(&fields).map(Some) } else { Ok(None) }
+    }
+
+    async fn first_use(&self, concert: ConcertId, id: Uuid, secs: i64) -> Result<bool, StoreError> {
+        let mut set = redis::cmd("SET");
+        set.arg(format!("{}:line:{{{concert}}}:used:{id}", self.prefix)).arg("1").arg("NX").arg("EX").arg(secs);
+        // Sent twice over a broken connection, it may refuse what nobody used: the client asks for another.
+        Ok(self.redis.run::<Option<String>>(&set).await?.is_some())
     }
 
     async fn loading(&self, concert: ConcertId) -> Result<Loading, StoreError> {

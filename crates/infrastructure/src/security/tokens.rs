@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use onsale_application::{
     accounts::{Identity, Tokens},
-    line::{Place, QueueTicket, QueueTokens, Receipts},
+    line::{Place, QueueTicket, QueueTokens, Receipts, StreamPass},
 };
 use onsale_domain::{
     account::Role,
@@ -129,15 +129,20 @@ impl SignedQueueTokens {
     }
 }
 
-fn body_of(ticket: &QueueTicket) -> Vec<u8> {
-    let mut body = Vec::with_capacity(WHOLE);
-    body.extend([VERSION, KEY_ID]);
+fn body_of(version: u8, ticket: &QueueTicket) -> Vec<u8> {
+    let mut body = Vec::with_capacity(WHOLE_PASS);
+    body.extend([version, KEY_ID]);
     body.extend(ticket.concert_id.0.as_bytes());
     body.extend(ticket.user_id.0.as_bytes());
     body.extend(ticket.number.to_be_bytes());
     body.extend(ticket.id.as_bytes());
     body
 }
+
+/// Bytes of a pass: those of a token's body, 58..74 id, 74..82 end in milliseconds, 82..114 MAC over all before.
+const PASS_VERSION: u8 = 3;
+const PASS_BODY: usize = BODY + 16 + 8;
+const WHOLE_PASS: usize = PASS_BODY + 32;
 
 /// Takes the next `N` bytes off the front.
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -146,30 +151,55 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-impl QueueTokens for SignedQueueTokens {
-    fn sign_queue(&self, ticket: &QueueTicket) -> String {
-        let mut whole = body_of(ticket);
+fn take_ticket(body: &mut &[u8]) -> Option<QueueTicket> {
+    Some(QueueTicket {
+        concert_id: ConcertId(Uuid::from_bytes(take(body)?)),
+        user_id: UserId(Uuid::from_bytes(take(body)?)),
+        number: i64::from_be_bytes(take(body)?),
+        id: Uuid::from_bytes(take(body)?),
+    })
+}
+
+impl SignedQueueTokens {
+    fn seal(&self, mut whole: Vec<u8>) -> String {
         let mac = self.mac.clone().chain_update(&whole).finalize().into_bytes();
         whole.extend(mac);
         URL_SAFE_NO_PAD.encode(whole)
     }
 
+    /// What a genuine text of this version says behind its first two bytes; `whole` has room for it.
+    fn unseal<'a>(&self, text: &str, version: u8, length: usize, whole: &'a mut [u8]) -> Option<&'a [u8]> {
+        let decoded = URL_SAFE_NO_PAD.decode_slice(text, whole).ok()?;
+        let (mut body, mac) = whole.get(..decoded)?.split_at_checked(length)?;
+        self.mac.clone().chain_update(body).verify_slice(mac).ok()?;
+        (take::<2>(&mut body)? == [version, KEY_ID]).then_some(body)
+    }
+}
+
+impl QueueTokens for SignedQueueTokens {
+    fn sign_queue(&self, ticket: &QueueTicket) -> String {
+        self.seal(body_of(VERSION, ticket))
+    }
+
     fn verify_queue(&self, token: &str) -> Option<QueueTicket> {
         let mut whole = [0_u8; WHOLE + 3];
-        let length = URL_SAFE_NO_PAD.decode_slice(token, &mut whole).ok()?;
-        if length != WHOLE {
-            return None;
-        }
-        let (mut body, mac) = whole.get(..WHOLE)?.split_at_checked(BODY)?;
-        self.mac.clone().chain_update(body).verify_slice(mac).ok()?;
-        if take::<2>(&mut body)? != [VERSION, KEY_ID] {
-            return None;
-        }
-        Some(QueueTicket {
-            concert_id: ConcertId(Uuid::from_bytes(take(&mut body)?)),
-            user_id: UserId(Uuid::from_bytes(take(&mut body)?)),
-            number: i64::from_be_bytes(take(&mut body)?),
+        take_ticket(&mut self.unseal(token, VERSION, BODY, &mut whole)?)
+    }
+
+    fn sign_pass(&self, pass: &StreamPass) -> String {
+        let mut whole = body_of(PASS_VERSION, &pass.ticket);
+        whole.extend(pass.id.as_bytes());
+        whole.extend(pass.until_ms.to_be_bytes());
+        self.seal(whole)
+    }
+
+    fn verify_pass(&self, pass: &str) -> Option<StreamPass> {
+        let mut whole = [0_u8; WHOLE_PASS + 3];
+        let mut body = self.unseal(pass, PASS_VERSION, PASS_BODY, &mut whole)?;
+        Some(StreamPass {
+            ticket: take_ticket(&mut body)?,
             id: Uuid::from_bytes(take(&mut body)?),
+            until_ms: i64::from_be_bytes(take(&mut body)?),
         })
     }
 
@@ -215,6 +245,23 @@ mod tests {
         assert_eq!(tokens.verify_queue(&"A".repeat(10_000)), None);
         let others = SignedQueueTokens::new(&[8; 32], &[9; 32]).expect("a key");
         assert_eq!(others.verify_queue(&text), None);
+    }
+
+    #[test]
+    fn a_pass_says_what_was_signed_and_is_no_token_nor_the_other_way_round() {
+        let tokens = SignedQueueTokens::new(&[7; 32], &[9; 32]).expect("a key");
+        let pass = StreamPass { ticket: ticket(), id: Uuid::from_u128(4), until_ms: 1_900_000_000_000 };
+        let text = tokens.sign_pass(&pass);
+        assert_eq!(tokens.verify_pass(&text), Some(pass));
+        assert_eq!(tokens.verify_queue(&text), None);
+        assert_eq!(tokens.verify_pass(&tokens.sign_queue(&ticket())), None);
+        for index in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            if let Some(byte) = bytes.get_mut(index) {
+                *byte = if *byte == b'A' { b'B' } else { b'A' };
+            }
+            assert_eq!(tokens.verify_pass(&String::from_utf8(bytes).expect("ascii")), None, "byte {index}");
+        }
     }
 
     #[test]

@@ -39,6 +39,46 @@ async fn without_a_setting_no_page_of_another_origin_may_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_sent_compressed_to_those_who_take_it() {
+    use std::io::Read;
+    let world = World::new().await;
+    let app = world.app().await;
+    let sale = app.sale(200, 100).await;
+    let mut fan = app.fan("mina").await;
+    app.join(&mut fan, &sale).await;
+    let seats = format!("shows/{}/seats", sale.show);
+    for path in [seats.as_str(), "/openapi.json"] {
+        let plain = fan.get(path).await.expect(200);
+        assert_eq!(plain.header("content-encoding"), "");
+        for (accepted, encoding) in [
+            ("gzip", "gzip"),
+            ("br", "br"),
+            ("zstd", "zstd"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("zstd;q=0, gzip", "gzip"),
+            ("identity", ""),
+            ("deflate", ""),
+        ] {
+            let answer = fan.raw("GET", path, &[("Accept-Encoding", accepted)], None).await.expect(200);
+            assert_eq!(answer.header("content-encoding"), encoding, "{path}: {accepted}");
+            assert_eq!(answer.header("vary"), "accept-encoding");
+            let mut unpacked = vec![];
+            match encoding {
+                "gzip" => drop(flate2::read::GzDecoder::new(&*answer.bytes).read_to_end(&mut unpacked).unwrap()),
+                "br" => drop(brotli::Decompressor::new(&*answer.bytes, 4096).read_to_end(&mut unpacked).unwrap()),
+                "zstd" => unpacked = zstd::decode_all(&*answer.bytes).unwrap(),
+                _ => unpacked.clone_from(&answer.bytes),
+            }
+            assert!(unpacked == plain.bytes && (encoding.is_empty() || answer.bytes.len() < plain.bytes.len() / 4));
+            let known = [("If-None-Match", plain.header("etag")), ("Accept-Encoding", accepted)];
+            fan.raw("GET", path, &known, None).await.expect(304);
+        }
+    }
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn head_answers_what_get_does_without_the_body() {
     let world = World::new().await;
     let app = world.app().await;

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use onsale_domain::concert::SaleState;
-use onsale_http_api::problem::Code;
+use onsale_http_api::{
+    problem::Code,
+    routes::{Access, GROUPS, ROUTES},
+};
 use onsale_test_support::World;
 use serde_json::Value;
 
@@ -25,6 +28,81 @@ fn every_code_is_documented() {
         let row = format!("| `{}` | {} | {} |", code.as_str(), code.status(), code.title());
         assert!(api.contains(&row), "docs/API.md does not have: {row}");
     }
+}
+
+/// The table of routes in API.md says of each route who may call it, with which headers, what succeeds, and which problems are
+/// its own, as the OpenAPI document has it.
+#[test]
+fn api_md_and_the_openapi_document_have_the_same_routes() {
+    let api = project_file("docs/API.md");
+    let document = onsale_http_api::openapi::document();
+    let mut expected = BTreeSet::new();
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+        let who = match route.access {
+            Access::Public => "everybody",
+            Access::SignedIn => "signed in",
+            Access::Follower => "signed in, or a pass",
+            Access::BehindTheLine => "active turn",
+            Access::Operator => "operator",
+        };
+        let security = operation["security"].as_array().unwrap();
+        let shows_token = |one: &Value| one["queue_token"].is_array();
+        let mut headers = vec![];
+        if route.access != Access::BehindTheLine && security.iter().any(shows_token) {
+            headers.push(
+                if security.iter().all(shows_token) { "`Queue-Token`, required" } else { "`Queue-Token`" }.to_owned(),
+            );
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["in"] == "header") {
+            let required = if parameter["required"] == true { ", required" } else { "" };
+            headers.push(format!("`{}`{required}", parameter["name"].as_str().unwrap()));
+        }
+        let statuses = operation["responses"].as_object().unwrap().keys();
+        let good: Vec<_> = statuses.filter(|status| status.starts_with(['2', '3'])).cloned().collect();
+        let own: Vec<_> = route.own.iter().map(|code| format!("`{}`", code.as_str())).collect();
+        let path = route.path.strip_prefix("/api/v1").unwrap_or(route.path);
+        let (headers, good, own) = (headers.join(", "), good.join(", "), own.join(", "));
+        expected.insert(format!("{} `{path}` | {who} | {headers} | {good} | {own} | {}", route.method, route.group));
+    }
+    let (mut told, mut group) = (BTreeSet::new(), "");
+    for line in api.lines() {
+        if let Some(title) = line.strip_prefix("### ") {
+            group = title;
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if let ["", method @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE"), path, who, headers, good, .., own, ""] =
+            cells[..]
+        {
+            told.insert(format!("{method} {path} | {who} | {headers} | {good} | {own} | {group}"));
+        }
+    }
+    let missing: Vec<_> = expected.difference(&told).collect();
+    let wrong: Vec<_> = told.difference(&expected).collect();
+    assert!(missing.is_empty() && wrong.is_empty(), "docs/API.md misses {missing:#?} and says {wrong:#?}");
+}
+
+/// Whoever reads the page sees short titles, the order of work, and one way to show each token.
+#[test]
+fn every_operation_has_a_short_title_a_group_and_the_queue_token_by_its_scheme() {
+    let text = onsale_http_api::openapi::text();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    let groups: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(groups, GROUPS.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    for route in ROUTES {
+        let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+        let summary = operation["summary"].as_str().unwrap();
+        assert!(summary.len() <= 50 && !summary.ends_with('.'), "{summary}");
+        assert_eq!(operation["tags"], serde_json::json!([route.group]));
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        assert!(parameters.iter().all(|parameter| parameter["name"] != "Queue-Token"), "{}", route.path);
+    }
+    // Paths come in the order of the table.
+    let mut order: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    let mut seen = BTreeSet::new();
+    order.retain(|path| seen.insert(*path));
+    let at: Vec<_> = order.iter().map(|path| text.find(&format!("    \"{path}\": {{")).unwrap()).collect();
+    assert!(at.is_sorted(), "{order:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onsale_test_support::{App, Client, World};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lane::{Lane, policy};
 
@@ -152,6 +152,117 @@ async fn streams_beyond_the_limit_are_refused_and_a_closed_one_makes_room() {
             }
         }
     }
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_in_the_pre_queue_hears_what_operators_say() {
+    let world = World::new().await;
+    let app = world.app_with_schedulers().await;
+    let operator = app.operator().await;
+    let concert = operator.post("admin/concerts", json!({ "title": "Drawn" })).await.expect(201);
+    let id = concert.json["id"].as_str().unwrap().to_owned();
+    let path = format!("admin/concerts/{id}");
+    operator.send("PATCH", &path, &[("If-Match", "\"1\"")], json!({ "sale_state": "pre_queue" })).await.expect(200);
+    let mut fan = app.fan("mina").await;
+    let joined = fan.post_empty(&format!("concerts/{id}/queue/tokens")).await.expect(201);
+    fan.queue_token = joined.json["token"].as_str().map(str::to_owned);
+    let mut stream = Events::open(&app, &fan, &id, None).await;
+    assert_eq!(stream.next().await.unwrap().data["state"], "pre_queue");
+    operator.send("PUT", &format!("{path}/queue/message"), &[], json!({ "message": "at noon" })).await.expect(204);
+    let told = stream.next().await.unwrap();
+    assert_eq!((&told.data["state"], &told.data["message"]), (&json!("pre_queue"), &json!("at noon")));
+    drop(stream);
+    app.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_operators_said_while_nobody_listened_is_told_on_coming_back() {
+    let world = World::new().await;
+    let app = world.app_with_schedulers().await;
+    let sale = app.sale_with(4, 100, policy(3600, 1, 4, false)).await;
+    let mut fan = app.fan("mina").await;
+    app.join(&mut fan, &sale).await;
+    let known = Events::open(&app, &fan, &sale.concert, None).await.next().await.unwrap();
+    let operator = app.operator().await;
+    let message = format!("admin/concerts/{}/queue/message", sale.concert);
+    operator.send("PUT", &message, &[], json!({ "message": "now" })).await.expect(204);
+    let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+    let mut looker = fan.clone();
+    // Without a token nobody is told to come later.
+    looker.queue_token = None;
+    while looker.get(&me).await.expect(200).json["message"] != "now" {
+        tokio::task::yield_now().await;
+    }
+    let back = Events::open(&app, &fan, &sale.concert, Some(&known.id)).await.next().await.unwrap();
+    assert_eq!((&back.data["message"], &back.data["position"]), (&json!("now"), &json!(1)));
+    app.stop().await;
+    world.close().await;
+}
+
+/// What `EventSource` of a browser does: it opens an address and sends no headers.
+async fn open_address(app: &App, address: &str) -> reqwest::Response {
+    reqwest::Client::new().get(format!("{}{address}", app.base)).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_opens_one_stream_of_one_fan_in_one_line() {
+    let world = World::new().await;
+    let (app, other) = (world.app().await, world.app().await);
+    let sale = app.sale_with(4, 100, policy(3600, 1, 1, false)).await;
+    let elsewhere = app.sale(4, 100).await;
+    let mut fan = app.fan("mina").await;
+    let place = app.join(&mut fan, &sale).await;
+    let passes = format!("concerts/{}/queue/tokens/me/stream-passes", sale.concert);
+    let pass = fan.post_empty(&passes).await.expect(201).json;
+    let url = pass["url"].as_str().unwrap();
+    assert!(url.ends_with(&format!("?pass={}", pass["pass"].as_str().unwrap())), "{url}");
+    let wrong_line = url.replace(&sale.concert, &elsewhere.concert);
+    assert_eq!(open_address(&app, &wrong_line).await.status().as_u16(), 401);
+    // At whichever instance the browser ends up.
+    let response = open_address(&other, url).await;
+    assert_eq!(response.status().as_u16(), 200);
+    let mut stream = Events { response, buffer: String::new() };
+    assert_eq!(stream.next().await.unwrap().data["number"], place["number"]);
+    // Used at one, used at all.
+    for instance in [&app, &other] {
+        let again = open_address(instance, url).await;
+        assert_eq!(again.status().as_u16(), 401);
+        assert!(again.text().await.unwrap().contains("stream_pass_invalid"));
+    }
+    let forged = format!("{url}A");
+    assert_eq!(open_address(&app, &forged).await.status().as_u16(), 401);
+    // Whoever has no place's token gets no pass, and headers still do.
+    let stranger = app.fan("other").await;
+    stranger.post_empty(&passes).await.expect_problem(403, "queue_token_required");
+    let mut thief = stranger.clone();
+    thief.queue_token.clone_from(&fan.queue_token);
+    thief.post_empty(&passes).await.expect_problem(401, "token_invalid");
+    Events::open(&app, &fan, &sale.concert, None).await.next().await.unwrap();
+    drop(stream);
+    app.stop().await;
+    other.stop().await;
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_show_one_pass_at_once_one_gets_the_stream() {
+    let world = World::new().await;
+    let app = world.app().await;
+    let sale = app.sale_with(4, 100, policy(3600, 1, 1, false)).await;
+    let mut fan = app.fan("mina").await;
+    app.join(&mut fan, &sale).await;
+    let passes = format!("concerts/{}/queue/tokens/me/stream-passes", sale.concert);
+    let pass = fan.post_empty(&passes).await.expect(201).json;
+    let url = pass["url"].as_str().unwrap();
+    let opened = futures_util::future::join_all((0..16).map(|_| open_address(&app, url))).await;
+    let mut statuses: Vec<u16> = opened.iter().map(|response| response.status().as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses.first(), Some(&200));
+    assert!(statuses[1..].iter().all(|status| *status == 401), "{statuses:?}");
+    drop(opened);
     app.stop().await;
     world.close().await;
 }

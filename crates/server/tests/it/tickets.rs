@@ -38,6 +38,14 @@ async fn a_gate_verifies_a_ticket_with_the_public_key_alone() {
     fans[0].get(&format!("tickets/{id}")).await.expect_problem(404, "not_found");
     fans[0].get(&format!("tickets/{id}/qr")).await.expect_problem(404, "not_found");
 
+    // And on a page to print, where nothing that people wrote becomes a part of the page.
+    let page = fan.get(&format!("tickets/{id}/page")).await.expect(200);
+    let page = String::from_utf8_lossy(&page.bytes).into_owned();
+    for part in ["Test concert", "Test hall", "2100-01-01 10:00 UTC", "section A, row 1", "100 KRW", "<svg"] {
+        assert!(page.contains(part), "{part} is not on {page}");
+    }
+    fans[0].get(&format!("tickets/{id}/page")).await.expect_problem(404, "not_found");
+
     let keys = app.nobody().get("/.well-known/jwks.json").await.expect(200);
     let x = URL_SAFE_NO_PAD.decode(keys.json["keys"][0]["x"].as_str().unwrap()).unwrap();
     let key = VerifyingKey::from_bytes(&x.try_into().unwrap()).unwrap();

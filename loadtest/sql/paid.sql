@@ -34,10 +34,12 @@ ON CONFLICT DO NOTHING;
 \echo concerts, shows and seats
 -- Twenty have a line: sixteen on sale, and one each in pre-queue, paused, draining and closed this very hour. The others
 -- are drafts, scheduled, or were closed long ago.
-INSERT INTO concerts (id, title, description, sale_state, created_at, updated_at)
+INSERT INTO concerts (id, title, description, sale_state, queue_policy, created_at, updated_at)
 SELECT pg_temp.id('concert', n), 'Concert ' || n, repeat('A fine evening. ', 20),
     CASE WHEN n <= 16 THEN 'on_sale' WHEN n <= 20 THEN ('{pre_queue,paused,draining,closed}'::text[])[n - 16]
         WHEN n % 10 = 0 THEN 'draft' WHEN n % 10 = 1 THEN 'scheduled' ELSE 'closed' END,
+    '{"interval_secs": 60, "batch": 420, "active_limit": 2100, "idle_admission": true, "active_sliding_secs": 300,
+      "active_absolute_secs": 900, "claim_secs": 60, "return_secs": 900, "waiting_limit": 1000000}',
     now() - interval '2 years',
     now() - CASE WHEN n <= 20 THEN interval '10 minutes' ELSE interval '2 days' + n * interval '9 minutes' END
 FROM generate_series(1, :concerts) n;

@@ -48,6 +48,8 @@ pub struct Show {
     pub id: ShowId,
     /// Of which concert.
     pub concert_id: ConcertId,
+    /// Its title.
+    pub concert_title: String,
     /// What the operator says of it.
     pub details: ShowDetails,
     /// ISO 4217 code of all prices of the show.
@@ -528,9 +530,11 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         seats_per_fan: i32,
     ) -> Result<Show, CatalogueError> {
         let details = ShowDetails::parse(venue, starts_at, hold_secs, seats_per_fan)?.is_to_come(self.context.now())?;
+        let concert = self.concert_uncached(concert).await?;
         let show = Show {
             id: ShowId(self.context.new_id()),
-            concert_id: concert,
+            concert_id: concert.id,
+            concert_title: concert.details.title,
             details,
             currency: self.currency.clone(),
             version: 1,

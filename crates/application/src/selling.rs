@@ -34,6 +34,12 @@ pub struct Reservation {
     pub show_id: ShowId,
     /// Of which concert.
     pub concert_id: ConcertId,
+    /// Its title.
+    pub concert_title: String,
+    /// Where the show is.
+    pub venue: String,
+    /// When it starts.
+    pub starts_at: DateTime<Utc>,
     /// How it stands, by the database's clock.
     pub state: ReservationState,
     /// What all seats cost together, in minor units.
@@ -44,7 +50,7 @@ pub struct Reservation {
     pub expires_at: DateTime<Utc>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// The seats, ordered by section, row and number.
+    /// The seats, in the order in which people count.
     pub seats: Vec<ReservedSeat>,
 }
 

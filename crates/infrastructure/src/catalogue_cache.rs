@@ -74,7 +74,7 @@ fn concert_bytes(concert: &Concert) -> usize {
 }
 
 fn show_bytes(show: &Show) -> usize {
-    200 + show.details.venue.len()
+    200 + show.concert_title.len() + show.details.venue.len()
 }
 
 fn millis(time: Duration) -> i64 {

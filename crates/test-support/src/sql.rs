@@ -8,6 +8,12 @@ struct Number {
     n: i64,
 }
 
+#[derive(diesel::QueryableByName)]
+struct Line {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    t: String,
+}
+
 /// A connection of the test's own.
 pub struct Sql(AsyncPgConnection);
 
@@ -26,5 +32,11 @@ impl Sql {
     pub async fn number(&mut self, sql: &str) -> i64 {
         let row: Number = diesel::sql_query(sql).get_result(&mut self.0).await.expect("a query that answers one row");
         row.n
+    }
+
+    /// What a query answers in its column `t`, row by row.
+    pub async fn texts(&mut self, sql: &str) -> Vec<String> {
+        let lines: Vec<Line> = diesel::sql_query(sql).load(&mut self.0).await.expect("a query that answers texts");
+        lines.into_iter().map(|line| line.t).collect()
     }
 }

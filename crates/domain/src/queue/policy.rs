@@ -4,7 +4,7 @@ use super::{Eta, Pace, eta};
 use crate::fault::Faults;
 
 /// The settings of one concert's line. Changeable while the sale runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct QueuePolicy {
     /// Seconds between two promotions: 1 to 3,600.
     pub interval_secs: i32,

@@ -47,6 +47,8 @@ pub struct ConcertPage {
 pub struct ShowDto {
     id: Uuid,
     concert_id: Uuid,
+    #[schema(example = "Seoul Night")]
+    concert_title: String,
     #[schema(example = "Olympic Hall")]
     venue: String,
     starts_at: DateTime<Utc>,
@@ -90,6 +92,7 @@ impl From<Show> for ShowDto {
         Self {
             id: show.id.0,
             concert_id: show.concert_id.0,
+            concert_title: show.concert_title,
             venue: show.details.venue,
             starts_at: instant(show.details.starts_at),
             currency: show.currency,

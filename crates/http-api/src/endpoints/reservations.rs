@@ -45,8 +45,14 @@ pub struct SeatChoiceDto {
 #[schema(as = Reservation)]
 pub struct ReservationDto {
     id: Uuid,
-    show_id: Uuid,
     concert_id: Uuid,
+    #[schema(example = "Seoul Night")]
+    concert_title: String,
+    show_id: Uuid,
+    #[schema(example = "Olympic Hall")]
+    venue: String,
+    /// Start of the show.
+    starts_at: DateTime<Utc>,
     /// `held`, `paid`, `cancelled`, `expired` or `refunded`.
     #[schema(example = "held")]
     state: String,
@@ -113,8 +119,11 @@ impl From<&Reservation> for ReservationDto {
         });
         Self {
             id: reservation.id.0,
-            show_id: reservation.show_id.0,
             concert_id: reservation.concert_id.0,
+            concert_title: reservation.concert_title.clone(),
+            show_id: reservation.show_id.0,
+            venue: reservation.venue.clone(),
+            starts_at: instant(reservation.starts_at),
             state: reservation.state.as_str().to_owned(),
             total_minor: reservation.total_minor,
             currency: reservation.currency.clone(),

@@ -1,20 +1,17 @@
 //! What operators did.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{pg::Pg, prelude::*};
 use onsale_application::{
     audit::{AuditChange, AuditEntry, AuditLog, AuditRecord},
     error::StoreError,
 };
 use onsale_domain::ids::{ConcertId, UserId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::{
-    Postgres,
-    pool::impossible,
-    statement::{Statement, statement},
-};
+use super::{Postgres, pool::impossible, schema::audit_log};
 
 #[derive(Serialize, Deserialize)]
 struct StoredChange {
@@ -23,34 +20,47 @@ struct StoredChange {
     to: String,
 }
 
-/// Who, what and the changes, as the last three values of a statement.
-pub(super) fn with_audit(statement: Statement<Bool>, entry: &AuditEntry) -> Statement<Bool> {
+#[derive(Insertable)]
+#[diesel(table_name = audit_log)]
+struct NewAuditEntry {
+    concert_id: Uuid,
+    actor_id: Uuid,
+    action: String,
+    changes: Value,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_log, check_for_backend(Pg))]
+struct AuditRow {
+    id: i64,
+    at: DateTime<Utc>,
+    #[diesel(deserialize_as = Uuid)]
+    actor_id: UserId,
+    action: String,
+    changes: Value,
+}
+
+/// The changes of an entry as they are stored.
+pub(super) fn changes_of(entry: &AuditEntry) -> Value {
     let stored = |change: &AuditChange| StoredChange {
         what: change.what.clone(),
         from: change.from.clone(),
         to: change.to.clone(),
     };
     let changes: Vec<StoredChange> = entry.changes.iter().map(stored).collect();
-    statement
-        .bind::<SqlUuid, _>(entry.actor.0)
-        .bind::<Text, _>(entry.action.clone())
-        // Strings and lists of them have no way to fail.
-        .bind::<Text, _>(serde_json::to_string(&changes).unwrap_or_else(|_| "[]".to_owned()))
+    // Strings and lists of them have no way to fail.
+    serde_json::to_value(&changes).unwrap_or_else(|_| Value::Array(vec![]))
 }
 
 impl AuditLog for Postgres {
     async fn note(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let _: Vec<bool> = self
-            .rows(|| {
-                let insert = statement::<Bool>(
-                    "INSERT INTO audit_log (concert_id, actor_id, action, changes) VALUES ($1, $2, $3, $4::jsonb)
-                     RETURNING true",
-                )
-                .bind::<SqlUuid, _>(entry.concert.0);
-                with_audit(insert, entry)
-            })
-            .await?;
-        Ok(())
+        let new = NewAuditEntry {
+            concert_id: entry.concert.0,
+            actor_id: entry.actor.0,
+            action: entry.action.clone(),
+            changes: changes_of(entry),
+        };
+        self.execute(diesel::insert_into(audit_log::table).values(new)).await.map(|_| ())
     }
 
     async fn entries(
@@ -59,24 +69,23 @@ impl AuditLog for Postgres {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<AuditRecord>, StoreError> {
-        let rows: Vec<(i64, DateTime<Utc>, Uuid, String, String)> = self
-            .rows(|| {
-                statement::<(BigInt, Timestamptz, SqlUuid, Text, Text)>(
-                    "SELECT id, at, actor_id, action, changes::text FROM audit_log
-                     WHERE concert_id = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Nullable<BigInt>, _>(before)
-                .bind::<BigInt, _>(limit)
+        let rows: Vec<AuditRow> = self
+            .read_all(|| {
+                audit_log::table
+                    .filter(audit_log::concert_id.eq(concert.0))
+                    .filter(audit_log::id.lt(before.unwrap_or(i64::MAX)))
+                    .order(audit_log::id.desc())
+                    .limit(limit)
+                    .select(AuditRow::as_select())
             })
             .await?;
         rows.into_iter()
-            .map(|(id, at, actor, action, changes)| {
+            .map(|AuditRow { id, at, actor_id, action, changes }| {
                 let changes: Vec<StoredChange> =
-                    serde_json::from_str(&changes).map_err(|_| impossible("changes that are none"))?;
+                    serde_json::from_value(changes).map_err(|_| impossible("changes that are none"))?;
                 let change = |c: StoredChange| AuditChange { what: c.what, from: c.from, to: c.to };
                 let changes = changes.into_iter().map(change).collect();
-                Ok(AuditRecord { id, at, entry: AuditEntry { actor: UserId(actor), concert, action, changes } })
+                Ok(AuditRecord { id, at, entry: AuditEntry { actor: actor_id, concert, action, changes } })
             })
             .collect()
     }

@@ -3,7 +3,12 @@
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{
+    dsl::{self, IntervalDsl},
+    pg::Pg,
+    prelude::*,
+    sql_types::{Array, BigInt, Bool, Integer, Jsonb, Text, Timestamptz, Uuid as SqlUuid},
+};
 use onsale_application::{
     audit::AuditEntry,
     catalogue::{CatalogueStore, Concert, Edit, ForSale, PageStart, SeatsAdded, Show, ShowEdit},
@@ -18,106 +23,118 @@ use onsale_domain::{
     seat::{NewSeat, SeatPlace, SeatState, as_people_count},
     show::ShowDetails,
 };
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     Postgres,
-    audit::with_audit,
-    error::is_unique_violation,
+    audit::changes_of,
+    error::{classify, is_unique_violation},
+    functions::{clock_timestamp, pg_advisory_xact_lock},
+    keyset::behind,
     pool::impossible,
+    schema::{concerts, seats, shows},
     selling::show_lock,
-    statement::{Statement, statement},
+    statement::sql,
+    stock::available,
+    words::{Word, any_fixed, fixed},
 };
 
-type PolicySql = (Integer, Integer, Integer, Bool, Integer, Integer, Integer, Integer, Integer);
-type PolicyRow = (i32, i32, i32, bool, i32, i32, i32, i32, i32);
-type ConcertSql = (SqlUuid, Text, Text, Text, Text, PolicySql, Integer, Nullable<Timestamptz>);
-type ConcertRow = (Uuid, String, String, String, String, PolicyRow, i32, Option<DateTime<Utc>>);
-
-/// Columns of a concert `c` with its next show after `$1`.
-macro_rules! concert_query {
-    ($rest:literal) => {
-        concat!(
-            "SELECT c.id, c.title, c.description, c.sale_state, c.message, c.interval_secs, c.batch, c.active_limit,
-                c.idle_admission, c.active_sliding_secs, c.active_absolute_secs, c.claim_secs, c.return_secs,
-                c.waiting_limit, c.version, n.starts_at
-             FROM concerts c
-             LEFT JOIN LATERAL (
-                SELECT s.starts_at FROM shows s WHERE s.concert_id = c.id AND s.starts_at > $1
-                ORDER BY s.starts_at, s.id LIMIT 1) n ON true ",
-            $rest
-        )
-    };
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = concerts, check_for_backend(Pg))]
+struct ConcertRow {
+    #[diesel(deserialize_as = Uuid)]
+    id: ConcertId,
+    title: String,
+    description: String,
+    #[diesel(deserialize_as = Word<SaleState>)]
+    sale_state: SaleState,
+    message: String,
+    queue_policy: Value,
+    version: i32,
 }
 
-fn concert_from(row: ConcertRow) -> Result<Concert, StoreError> {
-    let (id, title, description, state, message, policy, version, next_show_at) = row;
-    let (interval_secs, batch, active_limit, idle_admission, sliding, absolute, claim, back, waiting) = policy;
+fn policy_from(stored: Value) -> Result<QueuePolicy, StoreError> {
+    serde_json::from_value(stored).map_err(|_| impossible("settings of a line that are none"))
+}
+
+fn policy_json(policy: &QueuePolicy) -> Value {
+    // Numbers and booleans have no way to fail; the database refuses null.
+    serde_json::to_value(policy).unwrap_or(Value::Null)
+}
+
+fn concert_from((row, next_show_at): (ConcertRow, Option<DateTime<Utc>>)) -> Result<Concert, StoreError> {
     Ok(Concert {
-        id: ConcertId(id),
-        details: ConcertDetails { title, description },
-        sale_state: SaleState::parse(&state).ok_or_else(|| impossible("an unknown sale state"))?,
-        policy: QueuePolicy {
-            interval_secs,
-            batch,
-            active_limit,
-            idle_admission,
-            active_sliding_secs: sliding,
-            active_absolute_secs: absolute,
-            claim_secs: claim,
-            return_secs: back,
-            waiting_limit: waiting,
-        },
-        message,
+        id: row.id,
+        details: ConcertDetails { title: row.title, description: row.description },
+        sale_state: row.sale_state,
+        policy: policy_from(row.queue_policy)?,
+        message: row.message,
         next_show_at,
-        version,
+        version: row.version,
     })
 }
 
-type ShowSql = (SqlUuid, SqlUuid, Text, Timestamptz, Integer, Integer, Text, Integer);
-type ShowRow = (Uuid, Uuid, String, DateTime<Utc>, i32, i32, String, i32);
-type ShowAndStateSql = (SqlUuid, SqlUuid, Text, Timestamptz, Integer, Integer, Text, Integer, Text);
-type ShowAndStateRow = (Uuid, Uuid, String, DateTime<Utc>, i32, i32, String, i32, String);
-
-fn show_from(row: ShowRow) -> Show {
-    let (id, concert, venue, starts_at, hold_secs, seats_per_fan, currency, version) = row;
-    Show {
-        id: ShowId(id),
-        concert_id: ConcertId(concert),
-        details: ShowDetails { venue, starts_at, hold_secs, seats_per_fan },
-        currency,
-        version,
-    }
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = shows, check_for_backend(Pg))]
+struct ShowRow {
+    #[diesel(deserialize_as = Uuid)]
+    id: ShowId,
+    #[diesel(deserialize_as = Uuid)]
+    concert_id: ConcertId,
+    #[diesel(select_expression = concerts::title)]
+    concert_title: String,
+    venue: String,
+    starts_at: DateTime<Utc>,
+    hold_secs: i32,
+    seats_per_fan: i32,
+    currency: String,
+    version: i32,
 }
 
-/// The values of a concert, from the title to the waiting limit.
-fn with_concert(statement: Statement<Bool>, concert: &Concert) -> Statement<Bool> {
-    let policy = &concert.policy;
-    statement
-        .bind::<Text, _>(concert.details.title.clone())
-        .bind::<Text, _>(concert.details.description.clone())
-        .bind::<Text, _>(concert.sale_state.as_str().to_owned())
-        .bind::<Text, _>(concert.message.clone())
-        .bind::<Integer, _>(policy.interval_secs)
-        .bind::<Integer, _>(policy.batch)
-        .bind::<Integer, _>(policy.active_limit)
-        .bind::<Bool, _>(policy.idle_admission)
-        .bind::<Integer, _>(policy.active_sliding_secs)
-        .bind::<Integer, _>(policy.active_absolute_secs)
-        .bind::<Integer, _>(policy.claim_secs)
-        .bind::<Integer, _>(policy.return_secs)
-        .bind::<Integer, _>(policy.waiting_limit)
-}
-
-impl Postgres {
-    /// What a conditional UPDATE that returned this many rows means.
-    async fn edited(&self, rows: usize, exists: &'static str, id: Uuid) -> Result<Edit<()>, StoreError> {
-        if rows == 1 {
-            return Ok(Edit::Done(()));
+impl From<ShowRow> for Show {
+    fn from(row: ShowRow) -> Self {
+        let ShowRow { venue, starts_at, hold_secs, seats_per_fan, .. } = row;
+        Self {
+            id: row.id,
+            concert_id: row.concert_id,
+            concert_title: row.concert_title,
+            details: ShowDetails { venue, starts_at, hold_secs, seats_per_fan },
+            currency: row.currency,
+            version: row.version,
         }
-        let found: Option<bool> = self.row(|| statement::<Bool>(exists).bind::<SqlUuid, _>(id)).await?;
-        Ok(if found == Some(true) { Edit::VersionMismatch } else { Edit::NotFound })
     }
+}
+
+/// What came of an edit of a show.
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct EditedShow {
+    #[diesel(sql_type = Bool)]
+    fits: bool,
+    #[diesel(sql_type = Bool)]
+    has_sales: bool,
+    #[diesel(sql_type = Bool)]
+    done: bool,
+}
+
+/// How many seats were added.
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct AddedSeats {
+    #[diesel(sql_type = BigInt)]
+    added: i64,
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct TakenPlace {
+    #[diesel(sql_type = Text)]
+    section: String,
+    #[diesel(sql_type = Text)]
+    row_label: String,
+    #[diesel(sql_type = Integer)]
+    number: i32,
 }
 
 /// Most places that are named when they exist already.
@@ -130,28 +147,35 @@ impl CatalogueStore for Postgres {
         after: Option<PageStart>,
         limit: i64,
     ) -> Result<Vec<Concert>, StoreError> {
-        let rows: Vec<ConcertRow> = self
-            .rows(|| {
-                statement::<ConcertSql>(concert_query!(
-                    "WHERE c.sale_state <> 'draft' AND n.starts_at IS NOT NULL
-                        AND ($2::timestamptz IS NULL OR (n.starts_at, c.id) > ($2, $3))
-                     ORDER BY n.starts_at, c.id LIMIT $4"
-                ))
-                .bind::<Timestamptz, _>(now)
-                .bind::<Nullable<Timestamptz>, _>(after.map(|start| start.at))
-                .bind::<Nullable<SqlUuid>, _>(after.map(|start| start.id))
-                .bind::<BigInt, _>(limit)
+        // All shows to come are behind this instant, whatever their concert.
+        let start = after.map_or((now, Uuid::max()), |start| (start.at, start.id));
+        let rows: Vec<(ConcertRow, Option<DateTime<Utc>>)> = self
+            .read_all(|| {
+                let next_show_at = dsl::min(shows::starts_at);
+                concerts::table
+                    .inner_join(shows::table)
+                    .filter(concerts::sale_state.ne(Word(SaleState::Draft)))
+                    .filter(shows::starts_at.gt(now))
+                    .group_by(concerts::id)
+                    .having(behind((next_show_at, concerts::id), start))
+                    .order((next_show_at, concerts::id))
+                    .limit(limit)
+                    .select((ConcertRow::as_select(), next_show_at))
             })
             .await?;
         rows.into_iter().map(concert_from).collect()
     }
 
     async fn concert(&self, id: ConcertId, now: DateTime<Utc>) -> Result<Option<Concert>, StoreError> {
-        let row: Option<ConcertRow> = self
-            .row(|| {
-                statement::<ConcertSql>(concert_query!("WHERE c.id = $2"))
-                    .bind::<Timestamptz, _>(now)
-                    .bind::<SqlUuid, _>(id.0)
+        let row: Option<(ConcertRow, Option<DateTime<Utc>>)> = self
+            .read_one(|| {
+                let next_show_at = shows::table
+                    .filter(shows::concert_id.eq(concerts::id))
+                    .filter(shows::starts_at.gt(now))
+                    .order((shows::starts_at, shows::id))
+                    .select(shows::starts_at)
+                    .single_value();
+                concerts::table.find(id.0).select((ConcertRow::as_select(), next_show_at))
             })
             .await?;
         row.map(concert_from).transpose()
@@ -164,58 +188,45 @@ impl CatalogueStore for Postgres {
         after: Option<PageStart>,
         limit: i64,
     ) -> Result<Vec<Show>, StoreError> {
+        let start = after.filter(|start| start.at >= now).map_or((now, Uuid::max()), |start| (start.at, start.id));
         let rows: Vec<ShowRow> = self
-            .rows(|| {
-                statement::<ShowSql>(
-                    "SELECT id, concert_id, venue, starts_at, hold_secs, seats_per_fan, currency::text, version
-                     FROM shows
-                     WHERE concert_id = $1 AND (starts_at, id) > ($2, $3)
-                     ORDER BY starts_at, id LIMIT $4",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Timestamptz, _>(after.map_or(now, |start| start.at.max(now)))
-                .bind::<SqlUuid, _>(after.filter(|start| start.at >= now).map_or(Uuid::max(), |start| start.id))
-                .bind::<BigInt, _>(limit)
+            .read_all(|| {
+                shows::table
+                    .inner_join(concerts::table)
+                    .filter(shows::concert_id.eq(concert.0))
+                    .filter(behind((shows::starts_at, shows::id), start))
+                    .order((shows::starts_at, shows::id))
+                    .limit(limit)
+                    .select(ShowRow::as_select())
             })
             .await?;
-        Ok(rows.into_iter().map(show_from).collect())
+        Ok(rows.into_iter().map(Show::from).collect())
     }
 
     async fn show(&self, id: ShowId) -> Result<Option<(Show, SaleState)>, StoreError> {
-        let row: Option<ShowAndStateRow> = self
-            .row(|| {
-                statement::<ShowAndStateSql>(
-                    "SELECT s.id, s.concert_id, s.venue, s.starts_at, s.hold_secs, s.seats_per_fan, s.currency::text,
-                        s.version, c.sale_state
-                     FROM shows s JOIN concerts c ON c.id = s.concert_id WHERE s.id = $1",
-                )
-                .bind::<SqlUuid, _>(id.0)
+        let row: Option<(ShowRow, Word<SaleState>)> = self
+            .read_one(|| {
+                shows::table
+                    .inner_join(concerts::table)
+                    .filter(shows::id.eq(id.0))
+                    .select((ShowRow::as_select(), concerts::sale_state))
             })
             .await?;
-        row.map(|(id, concert, venue, starts_at, hold_secs, seats_per_fan, currency, version, state)| {
-            let state = SaleState::parse(&state).ok_or_else(|| impossible("an unknown sale state"))?;
-            Ok((show_from((id, concert, venue, starts_at, hold_secs, seats_per_fan, currency, version)), state))
-        })
-        .transpose()
+        Ok(row.map(|(show, Word(state))| (show.into(), state)))
     }
 
     async fn insert_concert(&self, concert: &Concert, audit: &AuditEntry) -> Result<(), StoreError> {
-        let _: Vec<bool> = self
-            .rows(|| {
-                let insert = statement::<Bool>(
-                    "WITH added AS (
-                        INSERT INTO concerts (id, title, description, sale_state, message, interval_secs, batch,
-                            active_limit, idle_admission, active_sliding_secs, active_absolute_secs, claim_secs,
-                            return_secs, waiting_limit)
-                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14))
-                     INSERT INTO audit_log (concert_id, actor_id, action, changes) VALUES ($1, $15, $16, $17::jsonb)
-                     RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.id.0);
-                with_audit(with_concert(insert, concert), audit)
-            })
-            .await?;
-        Ok(())
+        let insert = sql(include_str!("sql/insert_concert.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.id.0)
+            .bind::<Text, _>("title", concert.details.title.clone())
+            .bind::<Text, _>("description", concert.details.description.clone())
+            .bind::<Text, _>("sale_state", Word(concert.sale_state))
+            .bind::<Text, _>("message", concert.message.clone())
+            .bind::<Jsonb, _>("queue_policy", policy_json(&concert.policy))
+            .bind::<SqlUuid, _>("actor_id", audit.actor.0)
+            .bind::<Text, _>("action", audit.action.clone())
+            .bind::<Jsonb, _>("changes", changes_of(audit));
+        self.execute(insert).await.map(|_| ())
     }
 
     async fn update_concert(
@@ -224,92 +235,84 @@ impl CatalogueStore for Postgres {
         expected: i32,
         audit: &AuditEntry,
     ) -> Result<Edit<()>, StoreError> {
-        let rows: Vec<bool> = self
-            .rows(|| {
-                let update = statement::<Bool>(
-                    "WITH edited AS (
-                        UPDATE concerts SET title = $3, description = $4, sale_state = $5, message = $6,
-                            interval_secs = $7, batch = $8, active_limit = $9, idle_admission = $10,
-                            active_sliding_secs = $11, active_absolute_secs = $12, claim_secs = $13, return_secs = $14,
-                            waiting_limit = $15, version = version + 1, updated_at = now()
-                        WHERE id = $1 AND version = $2 RETURNING id)
-                     INSERT INTO audit_log (concert_id, actor_id, action, changes)
-                     SELECT id, $16, $17, $18::jsonb FROM edited RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.id.0)
-                .bind::<Integer, _>(expected);
-                with_audit(with_concert(update, concert), audit)
-            })
-            .await?;
-        self.edited(rows.len(), "SELECT true FROM concerts WHERE id = $1", concert.id.0).await
+        let update = sql(include_str!("sql/update_concert.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.id.0)
+            .bind::<Integer, _>("expected", expected)
+            .bind::<Text, _>("title", concert.details.title.clone())
+            .bind::<Text, _>("description", concert.details.description.clone())
+            .bind::<Text, _>("sale_state", Word(concert.sale_state))
+            .bind::<Text, _>("message", concert.message.clone())
+            .bind::<Jsonb, _>("queue_policy", policy_json(&concert.policy))
+            .bind::<SqlUuid, _>("actor_id", audit.actor.0)
+            .bind::<Text, _>("action", audit.action.clone())
+            .bind::<Jsonb, _>("changes", changes_of(audit));
+        if self.execute(update).await? == 1 {
+            return Ok(Edit::Done(()));
+        }
+        let found: Option<Uuid> = self.read_one(|| concerts::table.find(concert.id.0).select(concerts::id)).await?;
+        Ok(if found.is_some() { Edit::VersionMismatch } else { Edit::NotFound })
     }
 
     async fn insert_show(&self, show: &Show) -> Result<bool, StoreError> {
-        let added: Vec<bool> = self
-            .rows(|| {
-                statement::<Bool>(
-                    "INSERT INTO shows (id, concert_id, venue, starts_at, currency, hold_secs, seats_per_fan)
-                     SELECT $1, c.id, $3, $4, $5, $6, $7 FROM concerts c WHERE c.id = $2 RETURNING true",
-                )
-                .bind::<SqlUuid, _>(show.id.0)
-                .bind::<SqlUuid, _>(show.concert_id.0)
-                .bind::<Text, _>(show.details.venue.clone())
-                .bind::<Timestamptz, _>(show.details.starts_at)
-                .bind::<Text, _>(show.currency.clone())
-                .bind::<Integer, _>(show.details.hold_secs)
-                .bind::<Integer, _>(show.details.seats_per_fan)
-            })
-            .await?;
-        Ok(!added.is_empty())
+        let insert = concerts::table
+            .find(show.concert_id.0)
+            .select((
+                show.id.0.into_sql::<SqlUuid>(),
+                concerts::id,
+                show.details.venue.clone().into_sql::<Text>(),
+                show.details.starts_at.into_sql::<Timestamptz>(),
+                show.currency.clone().into_sql::<Text>(),
+                show.details.hold_secs.into_sql::<Integer>(),
+                show.details.seats_per_fan.into_sql::<Integer>(),
+            ))
+            .insert_into(shows::table)
+            .into_columns((
+                shows::id,
+                shows::concert_id,
+                shows::venue,
+                shows::starts_at,
+                shows::currency,
+                shows::hold_secs,
+                shows::seats_per_fan,
+            ));
+        Ok(self.execute(insert).await? == 1)
     }
 
     async fn update_show(&self, show: &Show, expected: i32) -> Result<ShowEdit, StoreError> {
         let mut tx = self.begin().await?;
         // Holds at the show share this lock. Its own statement, so that the next one sees the holds that were waited for.
-        let lock =
-            statement::<Bool>("SELECT true FROM pg_advisory_xact_lock($1)").bind::<BigInt, _>(show_lock(show.id));
-        let _: Vec<bool> = tx.rows(lock).await?;
-        let update = statement::<(Bool, Bool, Bool)>(
-            "WITH before AS (
-                SELECT version = $2 AS fits, starts_at <> $4 AND EXISTS (
-                    SELECT 1 FROM seats WHERE show_id = $1
-                        AND (state = 'sold' OR (state = 'held' AND held_until > clock_timestamp()))) AS has_sales
-                FROM shows WHERE id = $1
-             ), edited AS (
-                UPDATE shows SET venue = $3, starts_at = $4, hold_secs = $5, seats_per_fan = $6, version = version + 1,
-                    updated_at = now()
-                FROM before WHERE id = $1 AND version = $2 AND NOT before.has_sales RETURNING 1
-             )
-             SELECT fits, has_sales, EXISTS (SELECT 1 FROM edited) FROM before",
-        )
-        .bind::<SqlUuid, _>(show.id.0)
-        .bind::<Integer, _>(expected)
-        .bind::<Text, _>(show.details.venue.clone())
-        .bind::<Timestamptz, _>(show.details.starts_at)
-        .bind::<Integer, _>(show.details.hold_secs)
-        .bind::<Integer, _>(show.details.seats_per_fan);
-        let rows: Vec<(bool, bool, bool)> = tx.rows(update).await?;
+        tx.execute(diesel::select(pg_advisory_xact_lock(show_lock(show.id)))).await?;
+        let update = sql(include_str!("sql/update_show.sql"))
+            .bind::<SqlUuid, _>("show_id", show.id.0)
+            .bind::<Integer, _>("expected", expected)
+            .bind::<Text, _>("venue", show.details.venue.clone())
+            .bind::<Timestamptz, _>("starts_at", show.details.starts_at)
+            .bind::<Integer, _>("hold_secs", show.details.hold_secs)
+            .bind::<Integer, _>("seats_per_fan", show.details.seats_per_fan);
+        let edited: Option<EditedShow> = tx.one(update).await?;
         tx.commit().await?;
-        Ok(match rows.first() {
+        Ok(match edited {
             None => ShowEdit::NotFound,
-            Some((.., true)) => ShowEdit::Done,
-            Some((true, true, _)) => ShowEdit::HasSales,
+            Some(EditedShow { done: true, .. }) => ShowEdit::Done,
+            Some(EditedShow { fits: true, has_sales: true, .. }) => ShowEdit::HasSales,
             Some(_) => ShowEdit::VersionMismatch,
         })
     }
 
     async fn for_sale(&self, concert: ConcertId) -> Result<ForSale, StoreError> {
         let row: Option<(i64, i64, Option<i32>)> = self
-            .row(|| {
-                statement::<(BigInt, BigInt, Nullable<Integer>)>(
-                    "SELECT coalesce(sum(n.seats), 0)::bigint, coalesce(sum(n.available), 0)::bigint, max(h.hold_secs)
-                     FROM shows h CROSS JOIN LATERAL (
-                        SELECT count(*) AS seats, count(*) FILTER (WHERE s.state = 'available'
-                            OR (s.state = 'held' AND s.held_until <= now())) AS available
-                        FROM seats s WHERE s.show_id = h.id AND s.state <> 'blocked') n
-                     WHERE h.concert_id = $1 AND h.starts_at > now()",
-                )
-                .bind::<SqlUuid, _>(concert.0)
+            .read_one(|| {
+                let seat = seats::id.nullable();
+                let for_sale = seats::show_id.eq(shows::id).and(seats::state.ne(Word(SeatState::Blocked)));
+                shows::table
+                    .left_join(seats::table.on(for_sale))
+                    .filter(shows::concert_id.eq(concert.0))
+                    .filter(shows::starts_at.gt(dsl::now))
+                    .select((
+                        dsl::count(seat),
+                        dsl::count(seat).aggregate_filter(available()),
+                        dsl::max(shows::hold_secs),
+                    ))
             })
             .await?;
         let (seats, available, longest_hold_secs) = row.unwrap_or_default();
@@ -317,69 +320,55 @@ impl CatalogueStore for Postgres {
     }
 
     async fn insert_seats(&self, show: ShowId, seats: &[(Uuid, NewSeat)]) -> Result<SeatsAdded, StoreError> {
-        use diesel_async::RunQueryDsl;
         let ids: Vec<Uuid> = seats.iter().map(|(id, _)| *id).collect();
         let sections = || seats.iter().map(|(_, seat)| seat.place.section.clone()).collect::<Vec<_>>();
         let rows = || seats.iter().map(|(_, seat)| seat.place.row.clone()).collect::<Vec<_>>();
         let numbers = || seats.iter().map(|(_, seat)| seat.place.number).collect::<Vec<_>>();
         let prices: Vec<i64> = seats.iter().map(|(_, seat)| seat.price.minor()).collect();
-        // One statement whatever the number of seats: columns go over as arrays.
-        let query = statement::<BigInt>(
-            "WITH added AS (
-                INSERT INTO seats (id, show_id, section, row_label, number, price_minor)
-                SELECT n.id, sh.id, n.section, n.row_label, n.number, n.price
-                FROM shows sh, unnest($2::uuid[], $3::text[], $4::text[], $5::int[], $6::bigint[])
-                    AS n(id, section, row_label, number, price)
-                WHERE sh.id = $1
-                RETURNING 1
-             ) SELECT count(*) FROM added",
-        )
-        .bind::<SqlUuid, _>(show.0)
-        .bind::<Array<SqlUuid>, _>(ids)
-        .bind::<Array<Text>, _>(sections())
-        .bind::<Array<Text>, _>(rows())
-        .bind::<Array<Integer>, _>(numbers())
-        .bind::<Array<BigInt>, _>(prices);
+        let insert = sql(include_str!("sql/insert_seats.sql"))
+            .bind::<SqlUuid, _>("show_id", show.0)
+            .bind::<Array<SqlUuid>, _>("ids", ids)
+            .bind::<Array<Text>, _>("sections", sections())
+            .bind::<Array<Text>, _>("rows", rows())
+            .bind::<Array<Integer>, _>("numbers", numbers())
+            .bind::<Array<BigInt>, _>("prices", prices);
         let mut connection = self.connection().await?;
-        match query.get_result::<i64>(&mut *connection).await {
-            Ok(0) => Ok(SeatsAdded::NotFound),
-            Ok(count) => Ok(SeatsAdded::Added(usize::try_from(count).unwrap_or(0))),
+        match diesel_async::RunQueryDsl::get_result::<AddedSeats>(insert, &mut *connection).await {
+            Ok(AddedSeats { added: 0 }) => Ok(SeatsAdded::NotFound),
+            Ok(AddedSeats { added }) => Ok(SeatsAdded::Added(usize::try_from(added).unwrap_or(0))),
             Err(error) if is_unique_violation(&error) => {
                 drop(connection);
-                let taken: Vec<(String, String, i32)> = self
-                    .rows(|| {
-                        statement::<(Text, Text, Integer)>(
-                            "SELECT section, row_label, number FROM seats
-                             WHERE show_id = $1 AND (section, row_label, number) IN (
-                                SELECT * FROM unnest($2::text[], $3::text[], $4::int[])) ORDER BY 1, 2, 3 LIMIT $5",
-                        )
-                        .bind::<SqlUuid, _>(show.0)
-                        .bind::<Array<Text>, _>(sections())
-                        .bind::<Array<Text>, _>(rows())
-                        .bind::<Array<Integer>, _>(numbers())
-                        .bind::<BigInt, _>(PLACES_NAMED)
+                let taken: Vec<TakenPlace> = self
+                    .read_all(|| {
+                        sql(include_str!("sql/taken_places.sql"))
+                            .bind::<SqlUuid, _>("show_id", show.0)
+                            .bind::<Array<Text>, _>("sections", sections())
+                            .bind::<Array<Text>, _>("rows", rows())
+                            .bind::<Array<Integer>, _>("numbers", numbers())
+                            .bind::<BigInt, _>("most", PLACES_NAMED)
                     })
                     .await?;
-                let places = taken.into_iter().map(|(section, row, number)| SeatPlace { section, row, number });
-                Ok(SeatsAdded::PlaceTaken(places.collect()))
+                let place = |TakenPlace { section, row_label: row, number }| SeatPlace { section, row, number };
+                Ok(SeatsAdded::PlaceTaken(taken.into_iter().map(place).collect()))
             }
-            Err(error) => Err(super::error::classify(error)),
+            Err(error) => Err(classify(error)),
         }
     }
 
     async fn concerts_with_a_line(&self) -> Result<Vec<Concert>, StoreError> {
         let rows: Vec<ConcertRow> = self
-            .rows(|| {
-                statement::<ConcertSql>(
-                    "SELECT id, title, description, sale_state, message, interval_secs, batch, active_limit,
-                        idle_admission, active_sliding_secs, active_absolute_secs, claim_secs, return_secs,
-                        waiting_limit, version, NULL::timestamptz
-                     FROM concerts WHERE sale_state IN ('pre_queue', 'on_sale', 'paused', 'draining')
-                        OR (sale_state = 'closed' AND updated_at > now() - interval '1 day')",
-                )
+            .read_all(|| {
+                // As in the index `concerts_with_a_line`.
+                let stages = SaleState::ALL.into_iter().filter(|stage| stage.admits_joins() || stage.promotes());
+                let runs = concerts::sale_state.eq(any_fixed(stages.map(SaleState::as_str)));
+                let closed = concerts::sale_state.eq(fixed(SaleState::Closed.as_str()));
+                let yesterday = dsl::now.into_sql::<Timestamptz>() - 1.day();
+                concerts::table
+                    .filter(runs.or(closed.and(concerts::updated_at.gt(yesterday))))
+                    .select(ConcertRow::as_select())
             })
             .await?;
-        rows.into_iter().map(concert_from).collect()
+        rows.into_iter().map(|row| concert_from((row, None))).collect()
     }
 }
 
@@ -406,37 +395,44 @@ fn in_order(seats: Vec<SeatView>) -> Vec<SeatView> {
 impl Postgres {
     /// The database's clock, in microseconds since 1970.
     async fn clock_us(&self) -> Result<i64, StoreError> {
-        let now: Option<i64> = self
-            .row(|| statement::<BigInt>("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
-            .await?;
-        now.ok_or_else(|| impossible("no time"))
+        let now: Option<DateTime<Utc>> = self.read_one(|| diesel::select(clock_timestamp())).await?;
+        now.map(|now| now.timestamp_micros()).ok_or_else(|| impossible("no time"))
     }
 }
 
-type SeatSql = (SqlUuid, Text, Text, Integer, BigInt, Text, Bool, Integer);
-type SeatRow = (Uuid, String, String, i32, i64, String, bool, i32);
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = seats, check_for_backend(Pg))]
+struct SeatRow {
+    #[diesel(deserialize_as = Uuid)]
+    id: SeatId,
+    section: String,
+    row_label: String,
+    number: i32,
+    price_minor: i64,
+    #[diesel(deserialize_as = Word<SeatState>)]
+    state: SeatState,
+    version: i32,
+}
 
 impl SeatMapStore for Postgres {
     async fn load_seat_map(&self, show: ShowId) -> Result<Option<SeatMap>, StoreError> {
         let Some((found, sale_state)) = self.show(show).await? else { return Ok(None) };
         let as_of_us = self.clock_us().await?;
-        let rows: Vec<SeatRow> = self
-            .rows(|| {
-                statement::<SeatSql>(
-                    "SELECT id, section, row_label, number, price_minor, state,
-                        state = 'held' AND held_until <= clock_timestamp(), version
-                     FROM seats WHERE show_id = $1 ORDER BY section, row_label, number",
-                )
-                .bind::<SqlUuid, _>(show.0)
+        let rows: Vec<(SeatRow, bool)> = self
+            .read_all(|| {
+                let ran_out = seats::held_until.assume_not_null().le(clock_timestamp());
+                seats::table
+                    .filter(seats::show_id.eq(show.0))
+                    .order((seats::section, seats::row_label, seats::number))
+                    .select((SeatRow::as_select(), seats::state.eq(Word(SeatState::Held)).and(ran_out)))
             })
             .await?;
         let read_by_us = self.clock_us().await?;
-        let mut seats = Vec::with_capacity(rows.len());
-        for (id, section, row, number, price_minor, state, overdue, version) in rows {
-            let stored = SeatState::parse(&state).ok_or_else(|| impossible("an unknown seat state"))?;
-            let state = if overdue { SeatState::Available } else { stored };
-            seats.push(SeatView { id: SeatId(id), section, row, number, price_minor, state, version });
-        }
+        let seat = |(row, overdue): (SeatRow, bool)| {
+            let SeatRow { id, section, row_label: row, number, price_minor, state, version } = row;
+            let state = if overdue { SeatState::Available } else { state };
+            SeatView { id, section, row, number, price_minor, state, version }
+        };
         Ok(Some(SeatMap {
             show_id: show,
             concert_id: found.concert_id,
@@ -444,7 +440,7 @@ impl SeatMapStore for Postgres {
             public: sale_state.is_public(),
             as_of_us,
             read_by_us,
-            seats: in_order(seats),
+            seats: in_order(rows.into_iter().map(seat).collect()),
             past: SeatsPast::default(),
         }))
     }

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text, Uuid as SqlUuid};
+use diesel::{
+    pg::Pg,
+    prelude::*,
+    sql_types::{Array, BigInt, Binary, Nullable, Text, Uuid as SqlUuid},
+};
 use onsale_application::{
     error::StoreError,
     line::{Call, HoldLeft, LineJournal, LineRecordQueries, NewLife, News, OddEntry, Told, Totals, Written},
@@ -11,10 +15,18 @@ use onsale_application::{
 use onsale_domain::{
     ids::{ConcertId, UserId},
     queue::{LogEntry, LogHash, LogKind, place_hash},
+    reservation::ReservationState,
 };
 use uuid::Uuid;
 
-use super::{Postgres, pool::impossible, statement::statement, transaction::PostgresTx};
+use super::{
+    Postgres,
+    pool::impossible,
+    schema::{line_estimates, line_places, lines, reservations, shows},
+    statement::sql,
+    transaction::PostgresTx,
+    words::fixed,
+};
 
 /// The end of a line's log, locked.
 struct LogEnd {
@@ -69,16 +81,12 @@ impl Columns {
 
 impl Postgres {
     async fn log_end(tx: &mut PostgresTx, concert: ConcertId) -> Result<LogEnd, StoreError> {
-        let rows: Vec<(i64, i64, Vec<u8>, i64, i64)> = tx
-            .rows(
-                statement::<(BigInt, BigInt, Binary, BigInt, BigInt)>(
-                    "SELECT life, log_index, log_hash, event_ms, event_counter FROM lines WHERE concert_id = $1 FOR UPDATE",
-                )
-                .bind::<SqlUuid, _>(concert.0),
-            )
-            .await?;
-        let (life, index, hash, ms, counter) =
-            rows.into_iter().next().ok_or_else(|| impossible("a line without a life"))?;
+        let end = lines::table
+            .find(concert.0)
+            .select((lines::life, lines::log_index, lines::log_hash, lines::event_ms, lines::event_counter))
+            .for_update();
+        let end: Option<(i64, i64, Vec<u8>, i64, i64)> = tx.one(end).await?;
+        let (life, index, hash, ms, counter) = end.ok_or_else(|| impossible("a line without a life"))?;
         Ok(LogEnd { life, index, hash: hash_of(&hash)?, newest: (ms, counter) })
     }
 
@@ -91,77 +99,45 @@ impl Postgres {
             return Ok(());
         }
         let fates = || fates.iter();
-        // As in `calls`: looked up by number, written where it is.
-        let _: Vec<bool> = tx
-            .rows(
-                statement::<Bool>(
-                    "UPDATE line_places p SET arrived_ms = coalesce(p.arrived_ms, e.arrived),
-                        lapsed_ms = coalesce(e.lapsed, p.lapsed_ms), state = coalesce(e.state, p.state),
-                        ended_ms = coalesce(p.ended_ms, e.ended), outcome = coalesce(p.outcome, e.outcome)
-                     FROM (
-                        SELECT f.*, p.spot FROM unnest(
-                            $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::text[])
-                            f (number, arrived, lapsed, state, ended, outcome), LATERAL (
-                            -- Nobody has had a turn who was never called.
-                            SELECT ctid AS spot FROM line_places
-                            WHERE concert_id = $1 AND number = f.number AND called_ms IS NOT NULL LIMIT 1) p) e
-                     WHERE p.ctid = e.spot RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<BigInt>, _>(fates().map(|(number, _)| *number).collect::<Vec<_>>())
-                .bind::<Array<Nullable<BigInt>>, _>(fates().map(|(_, fate)| fate.arrived_ms).collect::<Vec<_>>())
-                .bind::<Array<Nullable<BigInt>>, _>(fates().map(|(_, fate)| fate.lapsed_ms).collect::<Vec<_>>())
-                .bind::<Array<Nullable<Text>>, _>(fates().map(|(_, fate)| fate.state).collect::<Vec<_>>())
-                .bind::<Array<Nullable<BigInt>>, _>(
-                    fates().map(|(_, fate)| fate.ended.map(|(at, _)| at)).collect::<Vec<_>>(),
-                )
-                .bind::<Array<Nullable<Text>>, _>(
-                    fates().map(|(_, fate)| fate.ended.map(|(_, kind)| kind.as_str())).collect::<Vec<_>>(),
-                ),
-            )
-            .await?;
-        Ok(())
+        let ended = |fate: &Fate| fate.ended.map(|(at, _)| at);
+        let outcome = |fate: &Fate| fate.ended.map(|(_, kind)| kind.as_str());
+        let apply = sql(include_str!("sql/line_fates.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.0)
+            .bind::<Array<BigInt>, _>("numbers", fates().map(|(number, _)| *number).collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>("arrived", fates().map(|(_, fate)| fate.arrived_ms).collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>("lapsed", fates().map(|(_, fate)| fate.lapsed_ms).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>("states", fates().map(|(_, fate)| fate.state).collect::<Vec<_>>())
+            .bind::<Array<Nullable<BigInt>>, _>("ended", fates().map(|(_, fate)| ended(fate)).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Text>>, _>("outcomes", fates().map(|(_, fate)| outcome(fate)).collect::<Vec<_>>());
+        tx.execute(apply).await.map(|_| ())
     }
 
     async fn append(tx: &mut PostgresTx, concert: ConcertId, columns: Columns) -> Result<(), StoreError> {
-        let _: Vec<bool> = tx
-            .rows(
-                statement::<Bool>(
-                    "INSERT INTO line_log (concert_id, index, kind, number, place_hash, active, active_limit, at_ms, hash)
-                     SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bytea[], $6::bigint[],
-                        $7::bigint[], $8::bigint[], $9::bytea[]) RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<BigInt>, _>(columns.index)
-                .bind::<Array<Text>, _>(columns.kind)
-                .bind::<Array<BigInt>, _>(columns.number)
-                .bind::<Array<Nullable<Binary>>, _>(columns.place)
-                .bind::<Array<Nullable<BigInt>>, _>(columns.active)
-                .bind::<Array<Nullable<BigInt>>, _>(columns.limit)
-                .bind::<Array<BigInt>, _>(columns.at_ms)
-                .bind::<Array<Binary>, _>(columns.hash),
-            )
-            .await?;
-        Ok(())
+        let append = sql(include_str!("sql/line_log_append.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.0)
+            .bind::<Array<BigInt>, _>("indexes", columns.index)
+            .bind::<Array<Text>, _>("kinds", columns.kind)
+            .bind::<Array<BigInt>, _>("numbers", columns.number)
+            .bind::<Array<Nullable<Binary>>, _>("places", columns.place)
+            .bind::<Array<Nullable<BigInt>>, _>("active", columns.active)
+            .bind::<Array<Nullable<BigInt>>, _>("limits", columns.limit)
+            .bind::<Array<BigInt>, _>("at_ms", columns.at_ms)
+            .bind::<Array<Binary>, _>("hashes", columns.hash);
+        tx.execute(append).await.map(|_| ())
     }
 
     /// Keeps entries that cannot be read for a person to look at.
     async fn set_aside(tx: &mut PostgresTx, concert: ConcertId, entries: &[&OddEntry]) -> Result<(), StoreError> {
-        let _: Vec<bool> = tx
-            .rows(
-                statement::<Bool>(
-                    "INSERT INTO line_odd_entries (concert_id, at_ms, counter, entry)
-                     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[])
-                     ON CONFLICT DO NOTHING RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<BigInt>, _>(entries.iter().map(|odd| odd.at_ms).collect::<Vec<_>>())
-                .bind::<Array<BigInt>, _>(entries.iter().map(|odd| odd.counter).collect::<Vec<_>>())
-                // PostgreSQL's text has no zero byte.
-                .bind::<Array<Text>, _>(entries.iter().map(|odd| odd.text.replace('\0', " ")).collect::<Vec<_>>()),
-            )
-            .await?;
-        Ok(())
+        let keep = sql(include_str!("sql/line_set_aside.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.0)
+            .bind::<Array<BigInt>, _>("at_ms", entries.iter().map(|odd| odd.at_ms).collect::<Vec<_>>())
+            .bind::<Array<BigInt>, _>("counters", entries.iter().map(|odd| odd.counter).collect::<Vec<_>>())
+            // PostgreSQL's text has no zero byte.
+            .bind::<Array<Text>, _>(
+                "entries",
+                entries.iter().map(|odd| odd.text.replace('\0', " ")).collect::<Vec<_>>(),
+            );
+        tx.execute(keep).await.map(|_| ())
     }
 
     /// Writes calls to their places; those that are written stay as they are. Answers the ids of places that were called now,
@@ -172,36 +148,18 @@ impl Postgres {
         news: &News,
         longest_ms: i64,
     ) -> Result<(HashMap<i64, Uuid>, Vec<Call>), StoreError> {
-        // Each place is looked up by its number and written where it is, whatever the planner takes the table for.
-        let called: Vec<(i64, Uuid, Option<Uuid>)> = tx
-            .rows(
-                statement::<(BigInt, SqlUuid, Nullable<SqlUuid>)>(
-                    "WITH called AS MATERIALIZED (
-                        SELECT c.*, p.spot, coalesce(p.lives, false) AS lives, coalesce(p.lives AND p.waits, false) AS waits
-                        FROM unnest($2::bigint[], $3::uuid[]) c (number, fan) LEFT JOIN LATERAL (
-                            SELECT ctid AS spot, user_id = c.fan AND ended_ms IS NULL AS lives, state IN ('waiting', 'back') AS waits
-                            FROM line_places WHERE concert_id = $1 AND number = c.number LIMIT 1) p ON true
-                     ), written AS (
-                        UPDATE line_places p SET state = 'active', called_ms = $4, last_end_ms = $5, arrived_ms = NULL,
-                            times = p.times + 1
-                        FROM called c WHERE p.ctid = c.spot AND c.waits
-                        RETURNING p.number, p.user_id, p.place_id
-                     )
-                     SELECT number, user_id, place_id FROM written
-                     UNION ALL SELECT number, fan, NULL FROM called WHERE NOT lives",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<Array<BigInt>, _>(news.calls.iter().map(|call| call.number).collect::<Vec<_>>())
-                .bind::<Array<SqlUuid>, _>(news.calls.iter().map(|call| call.user_id.0).collect::<Vec<_>>())
-                .bind::<BigInt, _>(news.now_ms)
-                .bind::<BigInt, _>(news.now_ms + longest_ms),
-            )
-            .await?;
+        let call = sql(include_str!("sql/line_calls.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.0)
+            .bind::<Array<BigInt>, _>("numbers", news.calls.iter().map(|call| call.number).collect::<Vec<_>>())
+            .bind::<Array<SqlUuid>, _>("fans", news.calls.iter().map(|call| call.user_id.0).collect::<Vec<_>>())
+            .bind::<BigInt, _>("now_ms", news.now_ms)
+            .bind::<BigInt, _>("last_end_ms", news.now_ms + longest_ms);
+        let called: Vec<CalledRow> = tx.all(call).await?;
         let (mut written, mut over) = (HashMap::new(), vec![]);
-        for (number, fan, place) in called {
-            match place {
+        for CalledRow { number, user_id, place_id } in called {
+            match place_id {
                 Some(place) => drop(written.insert(number, place)),
-                None => over.push(Call { user_id: UserId(fan), number }),
+                None => over.push(Call { user_id, number }),
             }
         }
         Ok((written, over))
@@ -231,46 +189,66 @@ fn take_events(news: &News, end: &mut LogEnd, columns: &mut Columns) -> BTreeMap
     fates
 }
 
-type HoldSql = (SqlUuid, BigInt);
-
-/// How long the live holds of some fans at concert `$1` last.
-macro_rules! live_holds {
-    ($of_fans:literal, $which:literal) => {
-        concat!(
-            "SELECT r.user_id, ceil(extract(epoch FROM max(r.expires_at) - clock_timestamp()) * 1000)::bigint
-             FROM reservations r JOIN shows s ON s.id = r.show_id
-             WHERE ",
-            $of_fans,
-            " AND s.concert_id = $1 AND r.state = 'held' AND r.expires_at > clock_timestamp()
-             GROUP BY r.user_id ",
-            $which
-        )
-    };
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct CalledRow {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+    #[diesel(sql_type = SqlUuid, deserialize_as = Uuid)]
+    user_id: UserId,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    place_id: Option<Uuid>,
 }
 
-fn hold_left((fan, left_ms): (Uuid, i64)) -> HoldLeft {
-    HoldLeft { user_id: UserId(fan), left_ms }
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct LifeRow {
+    #[diesel(sql_type = BigInt)]
+    life: i64,
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = BigInt)]
+    passed: i64,
+    #[diesel(sql_type = BigInt)]
+    last_call_ms: i64,
+    #[diesel(sql_type = BigInt)]
+    event_ms: i64,
+    #[diesel(sql_type = BigInt)]
+    event_counter: i64,
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct HoldRow {
+    #[diesel(sql_type = SqlUuid, deserialize_as = Uuid)]
+    user_id: UserId,
+    #[diesel(sql_type = BigInt)]
+    left_ms: i64,
+}
+
+impl From<HoldRow> for HoldLeft {
+    fn from(HoldRow { user_id, left_ms }: HoldRow) -> Self {
+        Self { user_id, left_ms }
+    }
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = line_estimates)]
+struct NewEstimate {
+    concert_id: Uuid,
+    number: i64,
+    at_ms: i64,
+    low_secs: i64,
+    high_secs: i64,
 }
 
 impl LineJournal for Postgres {
     async fn begin_life(&self, concert: ConcertId) -> Result<NewLife, StoreError> {
         let lines = self.for_lines();
-        let row: Option<(i64, i64, i64, i64, i64, i64)> = lines
-            .row(|| {
-                statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt)>(
-                    "WITH begun AS (
-                        INSERT INTO lines (concert_id, life) SELECT id, 1 FROM concerts WHERE id = $1
-                        ON CONFLICT (concert_id) DO UPDATE SET life = lines.life + 1
-                        RETURNING life, seq, passed, event_ms, event_counter)
-                     SELECT life, seq, passed, coalesce((
-                        SELECT called_ms FROM line_places WHERE concert_id = $1 AND number = begun.passed), 0),
-                        event_ms, event_counter
-                     FROM begun",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-            })
-            .await?;
-        let (life, seq, passed, last_call_ms, ms, counter) = row.ok_or_else(|| impossible("a line of no concert"))?;
+        let begin = sql(include_str!("sql/begin_life.sql")).bind::<SqlUuid, _>("concert_id", concert.0);
+        let begun: Option<LifeRow> = lines.write_one(begin).await?;
+        let LifeRow { life, seq, passed, last_call_ms, event_ms, event_counter } =
+            begun.ok_or_else(|| impossible("a line of no concert"))?;
         let counted = lines.log_counts(concert).await?;
         let count =
             |kinds: &[LogKind]| counted.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, count)| count).sum();
@@ -282,19 +260,25 @@ impl LineJournal for Postgres {
             left: count(&[LogKind::Left, LogKind::Paid, LogKind::Departed]),
             forfeited: count(&[LogKind::Forfeited]),
         };
-        Ok(NewLife { life, seq, passed, last_call_ms, newest: (ms, counter), totals })
+        Ok(NewLife { life, seq, passed, last_call_ms, newest: (event_ms, event_counter), totals })
     }
 
     async fn paid_turns(&self, concert: ConcertId) -> Result<Vec<i64>, StoreError> {
         self.for_lines()
-            .rows(|| {
-                statement::<BigInt>(
-                    "SELECT DISTINCT p.number FROM reservations r JOIN shows s ON s.id = r.show_id
-                     JOIN line_places p ON p.concert_id = s.concert_id AND p.number = r.turn
-                     WHERE s.concert_id = $1 AND r.state = 'paid' AND p.user_id = r.user_id AND p.ended_ms IS NULL
-                        AND p.state = 'active'",
-                )
-                .bind::<SqlUuid, _>(concert.0)
+            .read_all(|| {
+                let of_turn = line_places::concert_id
+                    .eq(shows::concert_id)
+                    .and(line_places::number.nullable().eq(reservations::turn));
+                reservations::table
+                    .inner_join(shows::table)
+                    .inner_join(line_places::table.on(of_turn))
+                    .filter(shows::concert_id.eq(concert.0))
+                    .filter(reservations::state.eq(fixed(ReservationState::Paid.as_str())))
+                    .filter(line_places::user_id.eq(reservations::user_id))
+                    .filter(line_places::ended_ms.is_null())
+                    .filter(line_places::state.eq(fixed("active")))
+                    .select(line_places::number)
+                    .distinct()
             })
             .await
     }
@@ -339,68 +323,50 @@ impl LineJournal for Postgres {
         if !columns.index.is_empty() {
             Self::append(&mut tx, concert, columns).await?;
         }
-        let _: Vec<bool> = tx
-            .rows(
-                statement::<Bool>(
-                    "UPDATE lines SET log_index = $2, log_hash = $3, event_ms = $4, event_counter = $5,
-                        passed = greatest(passed, $6),
-                        -- Who left before the new highest number waits no more behind it.
-                        departed = departed - (SELECT count(*) FROM line_places p
-                            WHERE p.concert_id = lines.concert_id AND p.number > lines.passed AND p.number <= $6
-                                AND p.ended_ms IS NOT NULL AND p.called_ms IS NULL)
-                     WHERE concert_id = $1 RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(end.index)
-                .bind::<Binary, _>(end.hash.to_vec())
-                .bind::<BigInt, _>(end.newest.0)
-                .bind::<BigInt, _>(end.newest.1)
-                .bind::<BigInt, _>(passed),
-            )
-            .await?;
+        let move_on = sql(include_str!("sql/line_log_end.sql"))
+            .bind::<SqlUuid, _>("concert_id", concert.0)
+            .bind::<BigInt, _>("log_index", end.index)
+            .bind::<Binary, _>("log_hash", end.hash.to_vec())
+            .bind::<BigInt, _>("event_ms", end.newest.0)
+            .bind::<BigInt, _>("event_counter", end.newest.1)
+            .bind::<BigInt, _>("passed", passed);
+        tx.execute(move_on).await?;
         tx.commit().await?;
         Ok(Written::Done(over))
     }
 
     async fn holds_of(&self, concert: ConcertId, fans: &[UserId]) -> Result<Vec<HoldLeft>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = self
-            .rows(|| {
-                statement::<HoldSql>(live_holds!("r.user_id = ANY($2::uuid[])", ""))
-                    .bind::<SqlUuid, _>(concert.0)
-                    .bind::<Array<SqlUuid>, _>(fans.iter().map(|fan| fan.0).collect::<Vec<_>>())
+        let rows: Vec<HoldRow> = self
+            .read_all(|| {
+                sql(include_str!("sql/live_holds_of.sql"))
+                    .bind::<SqlUuid, _>("concert_id", concert.0)
+                    .bind::<Array<SqlUuid>, _>("fans", fans.iter().map(|fan| fan.0).collect::<Vec<_>>())
             })
             .await?;
-        Ok(rows.into_iter().map(hold_left).collect())
+        Ok(rows.into_iter().map(HoldLeft::from).collect())
     }
 
     async fn holds(&self, concert: ConcertId, after: UserId, most: i64) -> Result<Vec<HoldLeft>, StoreError> {
-        let rows: Vec<(Uuid, i64)> = self
-            .rows(|| {
-                statement::<HoldSql>(live_holds!("r.user_id > $2", "ORDER BY r.user_id LIMIT $3"))
-                    .bind::<SqlUuid, _>(concert.0)
-                    .bind::<SqlUuid, _>(after.0)
-                    .bind::<BigInt, _>(most)
+        let rows: Vec<HoldRow> = self
+            .read_all(|| {
+                sql(include_str!("sql/live_holds.sql"))
+                    .bind::<SqlUuid, _>("concert_id", concert.0)
+                    .bind::<SqlUuid, _>("after", after.0)
+                    .bind::<BigInt, _>("most", most)
             })
             .await?;
-        Ok(rows.into_iter().map(hold_left).collect())
+        Ok(rows.into_iter().map(HoldLeft::from).collect())
     }
 
     async fn note_told(&self, concert: ConcertId, at_ms: i64, told: &[Told]) -> Result<(), StoreError> {
-        let _: Vec<bool> = self
-            .rows(|| {
-                statement::<Bool>(
-                    "INSERT INTO line_estimates (concert_id, number, at_ms, low_secs, high_secs)
-                     SELECT $1, t.number, $2, t.low, t.high FROM unnest($3::bigint[], $4::bigint[], $5::bigint[])
-                        t (number, low, high)
-                     ON CONFLICT DO NOTHING RETURNING true",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(at_ms)
-                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.number).collect::<Vec<_>>())
-                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.low_secs).collect::<Vec<_>>())
-                .bind::<Array<BigInt>, _>(told.iter().map(|told| told.eta.high_secs).collect::<Vec<_>>())
-            })
-            .await?;
-        Ok(())
+        let new = |told: &Told| NewEstimate {
+            concert_id: concert.0,
+            number: told.number,
+            at_ms,
+            low_secs: told.eta.low_secs,
+            high_secs: told.eta.high_secs,
+        };
+        let new: Vec<NewEstimate> = told.iter().map(new).collect();
+        self.execute(diesel::insert_into(line_estimates::table).values(new).on_conflict_do_nothing()).await.map(|_| ())
     }
 }

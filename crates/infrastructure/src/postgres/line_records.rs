@@ -2,8 +2,10 @@
 
 use chrono::DateTime;
 use diesel::{
-    QueryableByName,
-    sql_types::{BigInt, Binary, Nullable, Text, Uuid as SqlUuid},
+    dsl::count_star,
+    pg::Pg,
+    prelude::*,
+    sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid},
 };
 use onsale_application::{
     error::StoreError,
@@ -15,13 +17,67 @@ use onsale_domain::{
 };
 use uuid::Uuid;
 
-use super::{Postgres, line::hash_of, pool::impossible, sql::sql, statement::statement};
+use super::{
+    Postgres,
+    line::hash_of,
+    pool::impossible,
+    schema::{line_estimates, line_log, line_places_ever},
+    statement::sql,
+    words::{Word, fixed},
+};
 
 fn kind_of(word: &str) -> Result<LogKind, StoreError> {
     LogKind::parse(word).ok_or_else(|| impossible("an unknown kind of log entry"))
 }
 
+/// An admission, when its fan joined, and what that fan was told.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = line_log, check_for_backend(Pg))]
+struct AdmissionRow {
+    index: i64,
+    number: i64,
+    at_ms: i64,
+    #[diesel(select_expression = line_log::active.assume_not_null())]
+    active: i64,
+    #[diesel(select_expression = line_log::active_limit.assume_not_null())]
+    active_limit: i64,
+    #[diesel(select_expression = line_places_ever::joined_ms.nullable())]
+    joined_ms: Option<i64>,
+    #[diesel(select_expression = line_estimates::low_secs.nullable())]
+    low_secs: Option<i64>,
+    #[diesel(select_expression = line_estimates::high_secs.nullable())]
+    high_secs: Option<i64>,
+    #[diesel(select_expression = line_estimates::at_ms.nullable())]
+    told_at_ms: Option<i64>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = line_log, check_for_backend(Pg))]
+struct LogRow {
+    index: i64,
+    #[diesel(deserialize_as = Word<LogKind>)]
+    kind: LogKind,
+    number: i64,
+    place_hash: Option<Vec<u8>>,
+    at_ms: i64,
+    hash: Vec<u8>,
+}
+
 #[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct ErrorsRow {
+    #[diesel(sql_type = BigInt)]
+    checked: i64,
+    #[diesel(sql_type = BigInt)]
+    kept: i64,
+    #[diesel(sql_type = BigInt)]
+    p50_secs: i64,
+    #[diesel(sql_type = BigInt)]
+    p90_secs: i64,
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
 struct FanPlaceRow {
     #[diesel(sql_type = SqlUuid)]
     place_id: Uuid,
@@ -81,81 +137,75 @@ impl LineRecordQueries for Postgres {
         after: i64,
         most: i64,
     ) -> Result<Vec<LoggedAdmission>, StoreError> {
-        type Row = ((i64, i64, i64, i64, i64), (Option<i64>, Option<i64>, Option<i64>, Option<i64>));
-        let rows: Vec<Row> = self
-            .rows(|| {
-                statement::<(
-                    (BigInt, BigInt, BigInt, BigInt, BigInt),
-                    (Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>, Nullable<BigInt>),
-                )>(
-                    "SELECT l.index, l.number, l.at_ms, l.active, l.active_limit, a.joined_ms, e.low_secs, e.high_secs,
-                        e.at_ms
-                     FROM line_log l
-                     LEFT JOIN line_places_ever a ON a.concert_id = l.concert_id AND a.number = l.number
-                     LEFT JOIN line_estimates e ON e.concert_id = l.concert_id AND e.number = l.number
-                     WHERE l.concert_id = $1 AND l.kind = 'admitted' AND l.index > $2 ORDER BY l.index LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(most)
+        let rows: Vec<AdmissionRow> = self
+            .read_all(|| {
+                let place = line_places_ever::concert_id
+                    .eq(line_log::concert_id)
+                    .and(line_places_ever::number.eq(line_log::number));
+                let estimate = line_estimates::concert_id
+                    .eq(line_log::concert_id)
+                    .and(line_estimates::number.eq(line_log::number));
+                line_log::table
+                    .left_join(line_places_ever::table.on(place))
+                    .left_join(line_estimates::table.on(estimate))
+                    .filter(line_log::concert_id.eq(concert.0))
+                    .filter(line_log::kind.eq(fixed(LogKind::Admitted.as_str())))
+                    .filter(line_log::index.gt(after))
+                    .order(line_log::index)
+                    .limit(most)
+                    .select(AdmissionRow::as_select())
             })
             .await?;
-        let logged = |((index, number, at_ms, active, limit), (joined_ms, low, high, told_at)): Row| {
-            let eta = low.zip(high).map(|(low_secs, high_secs)| Eta { low_secs, high_secs });
-            LoggedAdmission { index, number, at_ms, active, limit, joined_ms, told: eta.zip(told_at) }
+        let logged = |row: AdmissionRow| {
+            let eta = row.low_secs.zip(row.high_secs).map(|(low_secs, high_secs)| Eta { low_secs, high_secs });
+            LoggedAdmission {
+                index: row.index,
+                number: row.number,
+                at_ms: row.at_ms,
+                active: row.active,
+                limit: row.active_limit,
+                joined_ms: row.joined_ms,
+                told: eta.zip(row.told_at_ms),
+            }
         };
         Ok(rows.into_iter().map(logged).collect())
     }
 
     async fn estimate_errors(&self, concert: ConcertId) -> Result<EstimateErrors, StoreError> {
-        let row: Option<(i64, i64, i64, i64)> = self
-            .row(|| {
-                statement::<(BigInt, BigInt, BigInt, BigInt)>(
-                    "WITH tested AS (
-                        SELECT greatest(e.low_secs - w.secs, w.secs - e.high_secs, 0) AS off
-                        FROM line_estimates e
-                        JOIN line_places_ever a ON a.concert_id = e.concert_id AND a.number = e.number
-                        CROSS JOIN LATERAL (SELECT (a.called_ms - e.at_ms) / 1000 AS secs) w
-                        WHERE e.concert_id = $1 AND a.times = 1 ORDER BY e.number DESC LIMIT 1000)
-                     SELECT count(*), count(*) FILTER (WHERE off = 0),
-                        coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY off), 0),
-                        coalesce(percentile_disc(0.9) WITHIN GROUP (ORDER BY off), 0)
-                     FROM tested",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-            })
+        let row: Option<ErrorsRow> = self
+            .read_one(|| sql(include_str!("sql/estimate_errors.sql")).bind::<SqlUuid, _>("concert_id", concert.0))
             .await?;
-        let (checked, kept, p50_secs, p90_secs) = row.unwrap_or_default();
+        let ErrorsRow { checked, kept, p50_secs, p90_secs } = row.ok_or_else(|| impossible("no estimates counted"))?;
         Ok(EstimateErrors { checked, kept, p50_secs, p90_secs })
     }
 
     async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError> {
-        let rows: Vec<(String, i64)> = self
-            .rows(|| {
-                statement::<(Text, BigInt)>("SELECT kind, count(*) FROM line_log WHERE concert_id = $1 GROUP BY kind")
-                    .bind::<SqlUuid, _>(concert.0)
+        let counts: Vec<(Word<LogKind>, i64)> = self
+            .read_all(|| {
+                line_log::table
+                    .filter(line_log::concert_id.eq(concert.0))
+                    .group_by(line_log::kind)
+                    .select((line_log::kind, count_star()))
             })
             .await?;
-        rows.into_iter().map(|(kind, count)| Ok((kind_of(&kind)?, count))).collect()
+        Ok(counts.into_iter().map(|(kind, count)| (kind.0, count)).collect())
     }
 
     async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
-        type Row = (i64, String, i64, Option<Vec<u8>>, i64, Vec<u8>);
-        let rows: Vec<Row> = self
-            .rows(|| {
-                statement::<(BigInt, Text, BigInt, Nullable<Binary>, BigInt, Binary)>(
-                    "SELECT index, kind, number, place_hash, at_ms, hash FROM line_log
-                     WHERE concert_id = $1 AND index > $2 ORDER BY index LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(concert.0)
-                .bind::<BigInt, _>(after)
-                .bind::<BigInt, _>(most)
+        let rows: Vec<LogRow> = self
+            .read_all(|| {
+                line_log::table
+                    .filter(line_log::concert_id.eq(concert.0))
+                    .filter(line_log::index.gt(after))
+                    .order(line_log::index)
+                    .limit(most)
+                    .select(LogRow::as_select())
             })
             .await?;
         rows.into_iter()
-            .map(|(index, kind, number, place, at_ms, hash)| {
-                let place = place.as_deref().map(hash_of).transpose()?;
-                Ok((LogEntry { index, kind: kind_of(&kind)?, number, place, at_ms }, hash_of(&hash)?))
+            .map(|LogRow { index, kind, number, place_hash, at_ms, hash }| {
+                let place = place_hash.as_deref().map(hash_of).transpose()?;
+                Ok((LogEntry { index, kind, number, place, at_ms }, hash_of(&hash)?))
             })
             .collect()
     }

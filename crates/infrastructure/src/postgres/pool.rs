@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use diesel::{ConnectionError, QueryResult, result::Error};
+use diesel::{ConnectionError, QueryDsl, result::Error};
 use diesel_async::{
     AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection,
-    methods::LoadQuery,
+    methods::{ExecuteDsl, LoadQuery},
     pooled_connection::{
         AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
         deadpool::{Object, Pool as DeadPool},
@@ -18,7 +18,8 @@ use tokio::sync::Semaphore;
 use super::{
     Postgres,
     error::{classify, connection_is_gone},
-    statement::Statement,
+    schema::__diesel_schema_migrations,
+    statement::sql,
 };
 
 pub(super) type Pool = DeadPool<AsyncPgConnection>;
@@ -137,47 +138,13 @@ impl Postgres {
 
     /// Whether the database answers and has every migration of this program.
     pub async fn ready(&self) -> Result<bool, StoreError> {
-        let applied = self
-            .rows::<diesel::sql_types::Text, String>(|| {
-                super::statement::statement("SELECT version FROM __diesel_schema_migrations")
-            })
-            .await?;
+        let applied: Vec<String> =
+            self.read_all(|| __diesel_schema_migrations::table.select(__diesel_schema_migrations::version)).await?;
         Ok(super::migrations::versions().iter().all(|version| applied.contains(version)))
     }
 
     pub(super) async fn connection(&self) -> Result<Connection, StoreError> {
         self.pool.get().await.map_err(|error| StoreError::Unavailable(error.into()))
-    }
-
-    /// Runs a read, or a write that is whole by itself, and returns its rows. A read whose connection turns out to be
-    /// dead is sent once more on a new one; a write is not, because it may have been done.
-    pub(super) async fn rows<R, U>(&self, make: impl Fn() -> Statement<R> + Send) -> Result<Vec<U>, StoreError>
-    where
-        U: Send,
-        R: 'static,
-        Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
-    {
-        let mut connection = self.connection().await?;
-        let statement = make();
-        let harmless_twice = statement.is_read();
-        match load(&mut connection, statement).await {
-            Err(error) if harmless_twice && connection_is_gone(&error) => {
-                drop(Object::take(connection));
-                let mut fresh = self.fresh_connection().await?;
-                load(&mut fresh, make()).await.map_err(classify)
-            }
-            result => result.map_err(classify),
-        }
-    }
-
-    /// Like [`Postgres::rows`], for at most one row.
-    pub(super) async fn row<R, U>(&self, make: impl Fn() -> Statement<R> + Send) -> Result<Option<U>, StoreError>
-    where
-        U: Send,
-        R: 'static,
-        Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
-    {
-        Ok(self.rows(make).await?.into_iter().next())
     }
 
     /// Runs a read. When its connection turns out to be dead, it is sent once more on a new one.
@@ -197,6 +164,44 @@ impl Postgres {
         }
     }
 
+    /// Like [`Postgres::read_all`], for at most one row.
+    pub(super) async fn read_one<Q, U>(&self, make: impl Fn() -> Q + Send) -> Result<Option<U>, StoreError>
+    where
+        U: Send,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        Ok(self.read_all(make).await?.into_iter().next())
+    }
+
+    /// Runs a write that is whole by itself and returns its rows. It is sent once: it may have been done although its connection
+    /// is dead.
+    pub(super) async fn write_all<Q, U>(&self, query: Q) -> Result<Vec<U>, StoreError>
+    where
+        U: Send,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        let mut connection = self.connection().await?;
+        query.load::<U>(&mut *connection).await.map_err(classify)
+    }
+
+    /// Like [`Postgres::write_all`], for at most one row.
+    pub(super) async fn write_one<Q, U>(&self, query: Q) -> Result<Option<U>, StoreError>
+    where
+        U: Send,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        Ok(self.write_all(query).await?.into_iter().next())
+    }
+
+    /// Runs a write without rows and returns how many it touched. Like [`Postgres::write_all`], it is sent once.
+    pub(super) async fn execute<Q>(&self, query: Q) -> Result<usize, StoreError>
+    where
+        Q: ExecuteDsl<AsyncPgConnection> + Send + 'static,
+    {
+        let mut connection = self.connection().await?;
+        query.execute(&mut *connection).await.map_err(classify)
+    }
+
     /// A connection that was not idle in the pool: the idle ones probably died together.
     pub(super) async fn fresh_connection(&self) -> Result<Connection, StoreError> {
         self.pool.retain(|_, metrics| metrics.age() < Duration::from_millis(1));
@@ -204,22 +209,9 @@ impl Postgres {
     }
 }
 
-pub(super) async fn load<R, U>(connection: &mut AsyncPgConnection, query: Statement<R>) -> QueryResult<Vec<U>>
-where
-    U: Send,
-    R: 'static,
-    Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
-{
-    query.load::<U>(connection).await
-}
-
-/// Waits until everything that was committed before is on disk: a message that nobody reads is, and what is written to the log of
-/// PostgreSQL is written in order.
+/// Waits until everything that was committed before is on disk.
 pub(super) async fn on_disk(connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
-    let message = super::statement::statement::<diesel::sql_types::Bool>(
-        "SELECT set_config('synchronous_commit', 'on', true) = pg_logical_emit_message(true, 'onsale', '')::text",
-    );
-    load::<_, bool>(connection, message).await.map_err(classify).map(|_| ())
+    sql(include_str!("sql/on_disk.sql")).execute(connection).await.map_err(classify).map(|_| ())
 }
 
 /// An error for a row that the schema should have made impossible.

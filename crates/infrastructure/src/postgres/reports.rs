@@ -1,6 +1,12 @@
 //! Reports for operators.
 
-use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::{
+    dsl,
+    pg::Pg,
+    prelude::*,
+    sql_types::{BigInt, Text, Timestamptz, Uuid as SqlUuid},
+};
 use onsale_application::{
     error::StoreError,
     reports::{OutboxReport, Reconciliation, ReportQueries, ShowReport},
@@ -8,29 +14,49 @@ use onsale_application::{
 };
 use onsale_domain::ids::ShowId;
 
-use super::{Postgres, pool::impossible, statement::statement};
+use super::{Postgres, functions::set_config, pool::impossible, schema::outbox_events, statement::sql};
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct ShowReportRow {
+    #[diesel(sql_type = BigInt)]
+    available: i64,
+    #[diesel(sql_type = BigInt)]
+    held: i64,
+    #[diesel(sql_type = BigInt)]
+    sold: i64,
+    #[diesel(sql_type = BigInt)]
+    blocked: i64,
+    #[diesel(sql_type = BigInt)]
+    revenue_minor: i64,
+    #[diesel(sql_type = Text)]
+    currency: String,
+}
+
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+struct ReconciliationRow {
+    #[diesel(sql_type = BigInt)]
+    entries_sum_minor: i64,
+    #[diesel(sql_type = BigInt)]
+    unbalanced_transactions: i64,
+    #[diesel(sql_type = BigInt)]
+    wallets_differing: i64,
+    #[diesel(sql_type = BigInt)]
+    payments_less_revenue_minor: i64,
+    #[diesel(sql_type = BigInt)]
+    half_paid_reservations: i64,
+    #[diesel(sql_type = BigInt)]
+    wallets_total_minor: i64,
+    #[diesel(sql_type = Text)]
+    currency: String,
+}
 
 impl ReportQueries for Postgres {
     async fn show_report(&self, show: ShowId) -> Result<Option<ShowReport>, StoreError> {
-        let row: Option<(i64, i64, i64, i64, i64, String)> = self
-            .row(|| {
-                statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, Text)>(
-                    "SELECT
-                        count(s.id) FILTER (WHERE s.state = 'available' OR (s.state = 'held' AND s.held_until <= now())),
-                        count(s.id) FILTER (WHERE s.state = 'held' AND s.held_until > now()),
-                        count(s.id) FILTER (WHERE s.state = 'sold'),
-                        count(s.id) FILTER (WHERE s.state = 'blocked'),
-                        (SELECT coalesce(sum(p.amount_minor), 0)::bigint FROM payments p
-                         JOIN reservations r ON r.id = p.reservation_id
-                         WHERE r.show_id = sh.id AND p.state = 'captured'),
-                        sh.currency::text
-                     FROM shows sh LEFT JOIN seats s ON s.show_id = sh.id
-                     WHERE sh.id = $1 GROUP BY sh.id",
-                )
-                .bind::<SqlUuid, _>(show.0)
-            })
-            .await?;
-        Ok(row.map(|(available, held, sold, blocked, revenue_minor, currency)| ShowReport {
+        let row: Option<ShowReportRow> =
+            self.read_one(|| sql(include_str!("sql/show_report.sql")).bind::<SqlUuid, _>("show_id", show.0)).await?;
+        Ok(row.map(|ShowReportRow { available, held, sold, blocked, revenue_minor, currency }| ShowReport {
             available,
             held,
             sold,
@@ -43,38 +69,37 @@ impl ReportQueries for Postgres {
     async fn reconciliation(&self) -> Result<Reconciliation, StoreError> {
         let mut tx = self.begin().await?;
         // Seconds for millions of reservations, where other statements take milliseconds; compiling it would cost one more.
-        let settings = "SELECT set_config('statement_timeout', '60s', true), set_config('jit', 'off', true)";
-        let _: Vec<(String, String)> = tx.rows(statement::<(Text, Text)>(settings)).await?;
-        let rows: Vec<(i64, i64, i64, i64, i64, i64, String)> = tx
-            .rows(statement::<(BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, Text)>(include_str!(
-                "sql/reconciliation.sql"
-            )))
-            .await?;
+        let settings = (set_config("statement_timeout", "60s", true), set_config("jit", "off", true));
+        tx.execute(diesel::select(settings)).await?;
+        let row: Option<ReconciliationRow> = tx.one(sql(include_str!("sql/reconciliation.sql"))).await?;
         tx.rollback().await?;
-        let (entries_sum_minor, unbalanced, wallets_differing, less_revenue, half_paid, wallets_total_minor, currency) =
-            rows.into_iter().next().ok_or_else(|| impossible("no reconciliation"))?;
+        let row = row.ok_or_else(|| impossible("no reconciliation"))?;
         Ok(Reconciliation {
-            entries_sum_minor,
-            unbalanced_transactions: unbalanced,
-            wallets_differing,
-            payments_less_revenue_minor: less_revenue,
-            half_paid_reservations: half_paid,
-            wallets_total_minor,
-            currency,
+            entries_sum_minor: row.entries_sum_minor,
+            unbalanced_transactions: row.unbalanced_transactions,
+            wallets_differing: row.wallets_differing,
+            payments_less_revenue_minor: row.payments_less_revenue_minor,
+            half_paid_reservations: row.half_paid_reservations,
+            wallets_total_minor: row.wallets_total_minor,
+            currency: row.currency,
         })
     }
 
     async fn outbox(&self) -> Result<OutboxReport, StoreError> {
-        let row: Option<(i64, i64, Option<i64>)> = self
-            .row(|| {
-                statement::<(BigInt, BigInt, Nullable<BigInt>)>(
-                    "SELECT count(*) FILTER (WHERE published_at IS NULL), count(published_at),
-                        extract(epoch FROM now() - min(created_at) FILTER (WHERE published_at IS NULL))::bigint
-                     FROM outbox_events",
-                )
+        let row: Option<(i64, i64, Option<DateTime<Utc>>, DateTime<Utc>)> = self
+            .read_one(|| {
+                let pending = outbox_events::published_at.is_null();
+                outbox_events::table.select((
+                    dsl::count(outbox_events::id).aggregate_filter(pending),
+                    dsl::count(outbox_events::published_at),
+                    dsl::min(outbox_events::created_at).aggregate_filter(pending),
+                    dsl::now.into_sql::<Timestamptz>(),
+                ))
             })
             .await?;
-        let (pending, published, oldest_pending_secs) = row.ok_or_else(|| impossible("no outbox"))?;
+        let (pending, published, oldest, now) = row.ok_or_else(|| impossible("no outbox"))?;
+        // The nearest second.
+        let oldest_pending_secs = oldest.map(|at| (now - at + TimeDelta::milliseconds(500)).num_seconds());
         Ok(OutboxReport { pending, published, oldest_pending_secs })
     }
 }

@@ -1,6 +1,12 @@
 //! Counts the seats of a concert.
 
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::{
+    dsl,
+    pg::Pg,
+    prelude::*,
+    query_builder::{QueryFragment, QueryId},
+    sql_types::Bool,
+};
 use onsale_application::{
     error::StoreError,
     line::{ConcertStock, SectionStock, ShowStock, StockQueries},
@@ -8,41 +14,91 @@ use onsale_application::{
 use onsale_domain::{
     ids::{ConcertId, ShowId},
     queue::Stock,
+    seat::SeatState,
 };
 use uuid::Uuid;
 
-use super::{Postgres, statement::statement};
+use super::{
+    Postgres,
+    schema::{seats, shows},
+    words::Word,
+};
 
-type StockSql =
-    ((SqlUuid, Bool, Integer, Text), (Nullable<Text>, BigInt, BigInt, BigInt, Nullable<BigInt>, Nullable<BigInt>));
-type StockRow = ((Uuid, bool, i32, String), (Option<String>, i64, i64, i64, Option<i64>, Option<i64>));
+/// A condition on seats for `FILTER`.
+pub(super) trait SeatCondition:
+    Expression<SqlType = Bool> + QueryFragment<Pg> + QueryId + Send + 'static
+{
+}
+
+impl<T> SeatCondition for T where T: Expression<SqlType = Bool> + QueryFragment<Pg> + QueryId + Send + 'static {}
+
+/// Seats in one state, as it is stored.
+pub(super) fn stored_as(state: SeatState) -> impl SeatCondition {
+    seats::state.eq(Word(state))
+}
+
+/// Seats that can be reserved: those whose hold ran out are free, whether or not the sweeper has been there.
+pub(super) fn available() -> impl SeatCondition {
+    let overdue = seats::held_until.assume_not_null().le(dsl::now);
+    seats::state.eq(Word(SeatState::Available)).or(seats::state.eq(Word(SeatState::Held)).and(overdue))
+}
+
+/// Seats in a hold that has not run out.
+pub(super) fn held() -> impl SeatCondition {
+    seats::state.eq(Word(SeatState::Held)).and(seats::held_until.assume_not_null().gt(dsl::now))
+}
+
+/// A section of a show, or a show without seats.
+#[derive(Queryable)]
+struct SectionRow {
+    #[diesel(deserialize_as = Uuid)]
+    show_id: ShowId,
+    to_come: bool,
+    seats_per_fan: i32,
+    currency: String,
+    section: Option<String>,
+    available: i64,
+    held: i64,
+    sold: i64,
+    price_min_minor: Option<i64>,
+    price_max_minor: Option<i64>,
+}
 
 impl StockQueries for Postgres {
     async fn concert_stock(&self, concert: ConcertId) -> Result<ConcertStock, StoreError> {
-        let rows: Vec<StockRow> = self
-            .rows(|| {
-                statement::<StockSql>(
-                    "SELECT h.id, h.starts_at > now(), h.seats_per_fan, h.currency::text, s.section,
-                        count(s.id) FILTER (WHERE s.state = 'available' OR (s.state = 'held' AND s.held_until <= now())),
-                        count(s.id) FILTER (WHERE s.state = 'held' AND s.held_until > now()),
-                        count(s.id) FILTER (WHERE s.state = 'sold'),
-                        min(s.price_minor), max(s.price_minor)
-                     FROM shows h LEFT JOIN seats s ON s.show_id = h.id
-                     WHERE h.concert_id = $1
-                     GROUP BY h.id, s.section ORDER BY h.starts_at, h.id, s.section",
-                )
-                .bind::<SqlUuid, _>(concert.0)
+        let rows: Vec<SectionRow> = self
+            .read_all(|| {
+                let seat = seats::id.nullable();
+                let price = seats::price_minor.nullable();
+                shows::table
+                    .left_join(seats::table)
+                    .filter(shows::concert_id.eq(concert.0))
+                    .group_by((shows::id, seats::section))
+                    .order((shows::starts_at, shows::id, seats::section))
+                    .select((
+                        shows::id,
+                        shows::starts_at.gt(dsl::now),
+                        shows::seats_per_fan,
+                        shows::currency,
+                        seats::section.nullable(),
+                        dsl::count(seat).aggregate_filter(available()),
+                        dsl::count(seat).aggregate_filter(held()),
+                        dsl::count(seat).aggregate_filter(stored_as(SeatState::Sold)),
+                        dsl::min(price),
+                        dsl::max(price),
+                    ))
             })
             .await?;
         let mut shows: Vec<ShowStock> = Vec::new();
-        for ((show, to_come, seats_per_fan, currency), (section, available, held, sold, low, high)) in rows {
-            if shows.last().is_none_or(|last| last.show_id.0 != show) {
+        for row in rows {
+            let SectionRow { show_id, to_come, seats_per_fan, currency, section, available, held, sold, .. } = row;
+            if shows.last().is_none_or(|last| last.show_id != show_id) {
                 let seats_per_fan = seats_per_fan.into();
                 let currency = currency.clone();
-                shows.push(ShowStock { show_id: ShowId(show), to_come, seats_per_fan, currency, sections: vec![] });
+                shows.push(ShowStock { show_id, to_come, seats_per_fan, currency, sections: vec![] });
             }
             if let (Some(last), Some(section), Some(price_min_minor), Some(price_max_minor)) =
-                (shows.last_mut(), section, low, high)
+                (shows.last_mut(), section, row.price_min_minor, row.price_max_minor)
             {
                 let stock = Stock { available, held, sold };
                 last.sections.push(SectionStock { section, stock, price_min_minor, price_max_minor, currency });

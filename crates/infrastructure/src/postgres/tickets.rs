@@ -1,7 +1,7 @@
 //! Reads of tickets.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{dsl::auto_type, pg::Pg, prelude::*};
 use onsale_application::{
     error::StoreError,
     tickets::{HeldTicket, Ticket, TicketQueries},
@@ -12,74 +12,109 @@ use onsale_domain::{
 };
 use uuid::Uuid;
 
-use super::{Postgres, pool::impossible, statement::statement};
+use super::{
+    Postgres,
+    schema::{concerts, reservation_seats, reservations, seats, shows, tickets, users},
+    words::Word,
+};
 
-type TicketSql = (
-    (SqlUuid, SqlUuid, SqlUuid, SqlUuid, Text, Text, Integer, Text, Timestamptz),
-    (SqlUuid, Text, Text, Timestamptz, BigInt, Text, Text),
-);
-type TicketRow = (
-    (Uuid, Uuid, Uuid, Uuid, String, String, i32, String, DateTime<Utc>),
-    (Uuid, String, String, DateTime<Utc>, i64, String, String),
-);
-
-/// Tickets `t` as rows of [`TicketSql`].
-macro_rules! ticket_query {
-    ($rest:literal) => {
-        concat!(
-            "SELECT t.id, t.reservation_id, s.show_id, s.id, s.section, s.row_label, s.number, t.state, t.issued_at,
-                c.id, c.title, h.venue, h.starts_at, rs.price_minor, r.currency::text, u.display_name
-             FROM tickets t JOIN seats s ON s.id = t.seat_id JOIN shows h ON h.id = s.show_id
-             JOIN concerts c ON c.id = h.concert_id JOIN users u ON u.id = t.user_id
-             JOIN reservations r ON r.id = t.reservation_id
-             JOIN reservation_seats rs ON rs.reservation_id = t.reservation_id AND rs.seat_id = t.seat_id ",
-            $rest
-        )
-    };
+/// A ticket with its seat, and the occasion.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = tickets, check_for_backend(Pg))]
+struct TicketRow {
+    #[diesel(deserialize_as = Uuid)]
+    id: TicketId,
+    #[diesel(deserialize_as = Uuid)]
+    reservation_id: ReservationId,
+    #[diesel(deserialize_as = Uuid)]
+    seat_id: SeatId,
+    #[diesel(deserialize_as = Word<TicketState>)]
+    state: TicketState,
+    issued_at: DateTime<Utc>,
+    #[diesel(deserialize_as = Uuid, select_expression = seats::show_id)]
+    show_id: ShowId,
+    #[diesel(select_expression = seats::section)]
+    section: String,
+    #[diesel(select_expression = seats::row_label)]
+    row_label: String,
+    #[diesel(select_expression = seats::number)]
+    number: i32,
+    #[diesel(deserialize_as = Uuid, select_expression = shows::concert_id)]
+    concert_id: ConcertId,
+    #[diesel(select_expression = shows::venue)]
+    venue: String,
+    #[diesel(select_expression = shows::starts_at)]
+    starts_at: DateTime<Utc>,
+    #[diesel(select_expression = concerts::title)]
+    concert_title: String,
+    #[diesel(select_expression = reservation_seats::price_minor)]
+    price_minor: i64,
+    #[diesel(select_expression = reservations::currency)]
+    currency: String,
+    #[diesel(select_expression = users::display_name)]
+    holder_name: String,
 }
 
-fn ticket_from(row: TicketRow) -> Result<HeldTicket, StoreError> {
-    let ((id, reservation, show, seat, section, row, number, state, issued_at), occasion) = row;
-    let (concert, concert_title, venue, starts_at, price_minor, currency, holder_name) = occasion;
-    let ticket = Ticket {
-        id: TicketId(id),
-        reservation_id: ReservationId(reservation),
-        show_id: ShowId(show),
-        seat_id: SeatId(seat),
-        section,
-        row,
-        number,
-        state: TicketState::parse(&state).ok_or_else(|| impossible("an unknown ticket state"))?,
-        issued_at,
-    };
-    let concert_id = ConcertId(concert);
-    Ok(HeldTicket { ticket, concert_id, concert_title, venue, starts_at, price_minor, currency, holder_name })
+impl From<TicketRow> for HeldTicket {
+    fn from(row: TicketRow) -> Self {
+        Self {
+            ticket: Ticket {
+                id: row.id,
+                reservation_id: row.reservation_id,
+                show_id: row.show_id,
+                seat_id: row.seat_id,
+                section: row.section,
+                row: row.row_label,
+                number: row.number,
+                state: row.state,
+                issued_at: row.issued_at,
+            },
+            concert_id: row.concert_id,
+            concert_title: row.concert_title,
+            venue: row.venue,
+            starts_at: row.starts_at,
+            price_minor: row.price_minor,
+            currency: row.currency,
+            holder_name: row.holder_name,
+        }
+    }
+}
+
+/// Tickets with all that [`TicketRow`] has of them.
+#[auto_type(no_type_alias)]
+fn tickets_of(user: Uuid) -> _ {
+    tickets::table
+        .inner_join(users::table)
+        .inner_join(reservations::table)
+        .inner_join(seats::table)
+        .inner_join(shows::table.on(shows::id.eq(seats::show_id)))
+        .inner_join(concerts::table.on(concerts::id.eq(shows::concert_id)))
+        .inner_join(
+            reservation_seats::table.on(reservation_seats::reservation_id
+                .eq(tickets::reservation_id)
+                .and(reservation_seats::seat_id.eq(tickets::seat_id))),
+        )
+        .filter(tickets::user_id.eq(user))
 }
 
 impl TicketQueries for Postgres {
     async fn ticket(&self, id: TicketId, user: UserId) -> Result<Option<HeldTicket>, StoreError> {
-        let row: Option<TicketRow> = self
-            .row(|| {
-                statement::<TicketSql>(ticket_query!("WHERE t.id = $1 AND t.user_id = $2"))
-                    .bind::<SqlUuid, _>(id.0)
-                    .bind::<SqlUuid, _>(user.0)
-            })
-            .await?;
-        row.map(ticket_from).transpose()
+        let row: Option<TicketRow> =
+            self.read_one(|| tickets_of(user.0).filter(tickets::id.eq(id.0)).select(TicketRow::as_select())).await?;
+        Ok(row.map(HeldTicket::from))
     }
 
     async fn tickets(&self, user: UserId, before: Option<TicketId>, limit: i64) -> Result<Vec<HeldTicket>, StoreError> {
+        let before = before.map_or(Uuid::max(), |id| id.0);
         let rows: Vec<TicketRow> = self
-            .rows(|| {
-                statement::<TicketSql>(ticket_query!(
-                    "WHERE t.user_id = $1 AND ($2::uuid IS NULL OR t.id < $2)
-                     ORDER BY t.id DESC LIMIT $3"
-                ))
-                .bind::<SqlUuid, _>(user.0)
-                .bind::<Nullable<SqlUuid>, _>(before.map(|id| id.0))
-                .bind::<BigInt, _>(limit)
+            .read_all(|| {
+                tickets_of(user.0)
+                    .filter(tickets::id.lt(before))
+                    .order(tickets::id.desc())
+                    .limit(limit)
+                    .select(TicketRow::as_select())
             })
             .await?;
-        rows.into_iter().map(ticket_from).collect()
+        Ok(rows.into_iter().map(HeldTicket::from).collect())
     }
 }

@@ -1,7 +1,8 @@
 //! The transaction guard.
 
 use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, TransactionManager, methods::LoadQuery,
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager,
+    methods::{ExecuteDsl, LoadQuery},
     pooled_connection::deadpool::Object,
 };
 use onsale_application::{
@@ -12,8 +13,7 @@ use onsale_application::{
 use super::{
     Postgres,
     error::{classify, connection_is_gone},
-    pool::{Connection, impossible, load},
-    statement::Statement,
+    pool::{Connection, impossible},
 };
 
 /// An open transaction.
@@ -63,13 +63,30 @@ impl PostgresTx {
         self.connection.as_deref_mut().ok_or_else(|| impossible("the transaction has ended"))
     }
 
-    pub(super) async fn rows<R, U>(&mut self, query: Statement<R>) -> Result<Vec<U>, StoreError>
+    /// Runs a query and returns its rows.
+    pub(super) async fn all<Q, U>(&mut self, query: Q) -> Result<Vec<U>, StoreError>
     where
         U: Send,
-        R: 'static,
-        Statement<R>: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
     {
-        load(self.connection()?, query).await.map_err(classify)
+        query.load::<U>(self.connection()?).await.map_err(classify)
+    }
+
+    /// Like [`PostgresTx::all`], for at most one row.
+    pub(super) async fn one<Q, U>(&mut self, query: Q) -> Result<Option<U>, StoreError>
+    where
+        U: Send,
+        Q: LoadQuery<'static, AsyncPgConnection, U> + Send + 'static,
+    {
+        Ok(self.all(query).await?.into_iter().next())
+    }
+
+    /// Runs a write without rows and returns how many it touched.
+    pub(super) async fn execute<Q>(&mut self, query: Q) -> Result<usize, StoreError>
+    where
+        Q: ExecuteDsl<AsyncPgConnection> + Send + 'static,
+    {
+        query.execute(self.connection()?).await.map_err(classify)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Wallets and the ledger.
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{
+    pg::Pg,
+    prelude::*,
+    sql_types::{BigInt, Text, Uuid as SqlUuid},
+};
 use onsale_application::{
     error::StoreError,
     wallets::{ChargeOrder, Charges, WALLET_MAX_MINOR, Wallet, WalletEntry, WalletQueries},
@@ -9,62 +13,95 @@ use onsale_application::{
 use onsale_domain::ids::UserId;
 use uuid::Uuid;
 
-use super::{Postgres, PostgresTx, statement::statement};
+use super::{
+    Postgres, PostgresTx,
+    schema::{ledger_accounts, ledger_entries, ledger_transactions},
+    statement::sql,
+    words::fixed,
+};
+
+/// The kind of account that a fan has. Wallets have a balance, and so have their entries.
+pub(super) const WALLET: &str = "wallet";
+
+#[derive(Queryable, Selectable, QueryableByName)]
+#[diesel(table_name = ledger_accounts, check_for_backend(Pg))]
+struct WalletRow {
+    #[diesel(sql_type = BigInt, select_expression = ledger_accounts::balance_minor.assume_not_null())]
+    balance_minor: i64,
+    #[diesel(sql_type = Text)]
+    currency: String,
+}
+
+impl From<WalletRow> for Wallet {
+    fn from(row: WalletRow) -> Self {
+        Self { balance_minor: row.balance_minor, currency: row.currency }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = ledger_entries, check_for_backend(Pg))]
+struct EntryRow {
+    id: i64,
+    #[diesel(select_expression = ledger_transactions::kind)]
+    kind: String,
+    amount_minor: i64,
+    #[diesel(select_expression = ledger_entries::balance_after_minor.assume_not_null())]
+    balance_after_minor: i64,
+    #[diesel(select_expression = ledger_accounts::currency)]
+    currency: String,
+    #[diesel(select_expression = ledger_transactions::reference_id)]
+    reference_id: Uuid,
+    created_at: DateTime<Utc>,
+}
+
+impl From<EntryRow> for WalletEntry {
+    fn from(row: EntryRow) -> Self {
+        let EntryRow { id, kind, amount_minor, balance_after_minor, currency, reference_id, created_at } = row;
+        Self { id, kind, amount_minor, balance_after_minor, currency, reference_id, created_at }
+    }
+}
 
 impl Charges for PostgresTx {
     async fn charge(&mut self, order: &ChargeOrder) -> Result<Option<Wallet>, StoreError> {
-        let query = statement::<(BigInt, Text)>(include_str!("sql/charge.sql"))
-            .bind::<SqlUuid, _>(order.id)
-            .bind::<SqlUuid, _>(order.user.0)
-            .bind::<BigInt, _>(order.amount.minor())
-            .bind::<SqlUuid, _>(order.ledger_transaction.0)
-            .bind::<BigInt, _>(WALLET_MAX_MINOR)
-            .bind::<SqlUuid, _>(order.event_id);
-        let rows: Vec<(i64, String)> = self.rows(query).await?;
-        Ok(rows.into_iter().next().map(|(balance_minor, currency)| Wallet { balance_minor, currency }))
+        let charge = sql(include_str!("sql/charge.sql"))
+            .bind::<SqlUuid, _>("charge_id", order.id)
+            .bind::<SqlUuid, _>("user_id", order.user.0)
+            .bind::<BigInt, _>("amount_minor", order.amount.minor())
+            .bind::<SqlUuid, _>("ledger_transaction_id", order.ledger_transaction.0)
+            .bind::<BigInt, _>("wallet_max_minor", WALLET_MAX_MINOR)
+            .bind::<SqlUuid, _>("event_id", order.event_id);
+        let row: Option<WalletRow> = self.one(charge).await?;
+        Ok(row.map(Wallet::from))
     }
 }
 
 impl WalletQueries for Postgres {
     async fn wallet(&self, user: UserId) -> Result<Option<Wallet>, StoreError> {
-        let row: Option<(i64, String)> = self
-            .row(|| {
-                statement::<(BigInt, Text)>(
-                    "SELECT balance_minor, currency::text FROM ledger_accounts WHERE user_id = $1 AND kind = 'wallet'",
-                )
-                .bind::<SqlUuid, _>(user.0)
+        let row: Option<WalletRow> = self
+            .read_one(|| {
+                ledger_accounts::table
+                    .filter(ledger_accounts::user_id.eq(user.0))
+                    .filter(ledger_accounts::kind.eq(fixed(WALLET)))
+                    .select(WalletRow::as_select())
             })
             .await?;
-        Ok(row.map(|(balance_minor, currency)| Wallet { balance_minor, currency }))
+        Ok(row.map(Wallet::from))
     }
 
     async fn entries(&self, user: UserId, before: Option<i64>, limit: i64) -> Result<Vec<WalletEntry>, StoreError> {
-        let rows: Vec<(i64, String, i64, i64, String, Uuid, DateTime<Utc>)> = self
-            .rows(|| {
-                statement::<(BigInt, Text, BigInt, BigInt, Text, SqlUuid, Timestamptz)>(
-                    "SELECT e.id, t.kind, e.amount_minor, e.balance_after_minor, a.currency::text, t.reference_id, e.created_at
-                     FROM ledger_accounts a
-                     JOIN ledger_entries e ON e.account_id = a.id
-                     JOIN ledger_transactions t ON t.id = e.transaction_id
-                     WHERE a.user_id = $1 AND a.kind = 'wallet' AND ($2::bigint IS NULL OR e.id < $2)
-                     ORDER BY e.id DESC LIMIT $3",
-                )
-                .bind::<SqlUuid, _>(user.0)
-                .bind::<Nullable<BigInt>, _>(before)
-                .bind::<BigInt, _>(limit)
+        let rows: Vec<EntryRow> = self
+            .read_all(|| {
+                ledger_entries::table
+                    .inner_join(ledger_accounts::table)
+                    .inner_join(ledger_transactions::table)
+                    .filter(ledger_accounts::user_id.eq(user.0))
+                    .filter(ledger_accounts::kind.eq(fixed(WALLET)))
+                    .filter(ledger_entries::id.lt(before.unwrap_or(i64::MAX)))
+                    .order(ledger_entries::id.desc())
+                    .limit(limit)
+                    .select(EntryRow::as_select())
             })
             .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(id, kind, amount_minor, balance_after_minor, currency, reference_id, created_at)| WalletEntry {
-                id,
-                kind,
-                amount_minor,
-                balance_after_minor,
-                currency,
-                reference_id,
-                created_at,
-            })
-            .collect())
+        Ok(rows.into_iter().map(WalletEntry::from).collect())
     }
 }

@@ -40,6 +40,7 @@ mod places;
 mod plans;
 mod races;
 mod recovery;
+mod schema;
 mod seat_list;
 mod selling;
 mod steering;

@@ -33,7 +33,8 @@ fn stages_in_sql_and_lua_are_those_of_the_domain() {
     assert_eq!(lists(&infrastructure("postgres/sql/hold.sql"), "sale_state IN (", ")"), [sells]);
     assert_eq!(lists(&infrastructure("postgres/sql/join_new.sql"), "sale_state IN (", ")"), [numbers()]);
     assert_eq!(lists(&infrastructure("postgres/sql/join_line.sql"), "sale_state NOT IN (", ")"), [numbers()]);
-    assert_eq!(lists(&infrastructure("postgres/catalogue.rs"), "sale_state IN (", ")"), [ticks]);
+    let lines = infrastructure("../../../migrations/2026-11-21-000006_line/up.sql");
+    assert_eq!(lists(&lines, "concerts_with_a_line ON concerts (id) WHERE sale_state IN (", ")"), [ticks]);
     let promotes = stages(SaleState::promotes);
     assert_eq!(lists(&infrastructure("redis/scripts/promote.lua"), "local moves = (", ")"), [promotes]);
 }

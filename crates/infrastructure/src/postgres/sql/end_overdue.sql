@@ -1,14 +1,14 @@
 -- Ends holds that ran out and frees their seats. Skips reservations that another transaction has locked, so nobody
 -- waits. Freeing does not advance a seat's version: everybody saw the seat as available at this version already.
--- $1 most reservations to end  $2 whether only those in the way of one hold  $3 its user id  $4 its show id  $5 its seat ids
--- One row: how many were ended.
+-- With in_the_way only those that are in the way of one hold, of this user at this show of these seats.
+-- One row (ended): how many.
 WITH due AS (
     SELECT r.id FROM reservations r
     WHERE r.state = 'held' AND r.expires_at <= clock_timestamp()
-        AND (NOT $2 OR (r.user_id = $3 AND r.show_id = $4)
-            OR r.id IN (SELECT s.reservation_id FROM seats s WHERE s.id = ANY($5::uuid[]) AND s.state = 'held'))
+        AND (NOT :in_the_way OR (r.user_id = :user_id AND r.show_id = :show_id)
+            OR r.id IN (SELECT s.reservation_id FROM seats s WHERE s.id = ANY(:seat_ids::uuid[]) AND s.state = 'held'))
     ORDER BY r.expires_at
-    LIMIT $1
+    LIMIT :most
     FOR UPDATE SKIP LOCKED
 ), ended AS (
     UPDATE reservations r SET state = 'expired', ended_at = clock_timestamp() FROM due
@@ -25,4 +25,4 @@ WITH due AS (
         jsonb_build_object('reservation_id', ended.id, 'user_id', ended.user_id, 'show_id', ended.show_id)
     FROM ended
 )
-SELECT count(*) FROM ended
+SELECT count(*) AS ended FROM ended

@@ -1,15 +1,15 @@
 -- Ends a fan's live place because the fan leaves, with its entry of the published log.
--- $1 concert id  $2 fan  $3 number of the place, or null for whichever it is
--- One row with the number, or none.
+-- The number is that of the place, or null for whichever it is.
+-- One row (number), or none.
 WITH line AS MATERIALIZED (
     SELECT passed, log_index, log_hash, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
-    FROM lines WHERE concert_id = $1 FOR UPDATE
+    FROM lines WHERE concert_id = :concert_id FOR UPDATE
 ), place AS (
     UPDATE line_places p SET ended_ms = line.now_ms,
         outcome = CASE WHEN p.state = 'waiting' THEN 'departed' ELSE 'left' END
     FROM line
-    WHERE p.user_id = $2 AND uuid_send(p.concert_id) = uuid_send($1) AND p.ended_ms IS NULL
-        AND p.number = coalesce($3, p.number)
+    WHERE p.user_id = :fan AND uuid_send(p.concert_id) = uuid_send(:concert_id) AND p.ended_ms IS NULL
+        AND p.number = coalesce(:number, p.number)
     RETURNING p.number, p.outcome, (p.outcome = 'departed' AND p.number > line.passed)::int AS departed
 ), sealed AS MATERIALIZED (
     SELECT line.log_index + 1 AS index, place.*, line.now_ms,
@@ -17,9 +17,9 @@ WITH line AS MATERIALIZED (
     FROM line, place
 ), logged AS (
     INSERT INTO line_log (concert_id, index, kind, number, at_ms, hash)
-    SELECT $1, index, outcome, number, now_ms, hash FROM sealed
+    SELECT :concert_id, index, outcome, number, now_ms, hash FROM sealed
 ), raised AS (
     UPDATE lines l SET log_index = sealed.index, log_hash = sealed.hash, departed = l.departed + sealed.departed
-    FROM sealed WHERE l.concert_id = $1
+    FROM sealed WHERE l.concert_id = :concert_id
 )
 SELECT number FROM place

@@ -1,9 +1,8 @@
 -- Releases a reservation that is held and in time, and frees its seats.
--- $1 reservation id  $2 user id  $3 event id
--- One row: how many were released, 0 or 1.
+-- One row (released): how many, 0 or 1.
 WITH ended AS (
     UPDATE reservations SET state = 'cancelled', ended_at = clock_timestamp()
-    WHERE id = $1 AND user_id = $2 AND state = 'held' AND expires_at > clock_timestamp()
+    WHERE id = :reservation_id AND user_id = :user_id AND state = 'held' AND expires_at > clock_timestamp()
     RETURNING id, show_id
 ), freed AS (
     UPDATE seats s SET state = 'available', reservation_id = NULL, held_until = NULL, version = s.version + 1
@@ -12,8 +11,8 @@ WITH ended AS (
     UPDATE reservation_seats rs SET live = false FROM ended WHERE rs.reservation_id = ended.id AND rs.live
 ), event AS (
     INSERT INTO outbox_events (event_id, event_type, aggregate_id, payload)
-    SELECT $3, 'reservation.cancelled', ended.id,
-        jsonb_build_object('reservation_id', ended.id, 'user_id', $2, 'show_id', ended.show_id)
+    SELECT :event_id, 'reservation.cancelled', ended.id,
+        jsonb_build_object('reservation_id', ended.id, 'user_id', :user_id, 'show_id', ended.show_id)
     FROM ended
 )
-SELECT count(*) FROM ended
+SELECT count(*) AS released FROM ended

@@ -360,8 +360,8 @@ fn audit_of(actor: UserId, before: &Concert, after: &Concert) -> AuditEntry {
     note("title", before.details.title.clone(), after.details.title.clone());
     note("description", before.details.description.clone(), after.details.description.clone());
     note("message", before.message.clone(), after.message.clone());
-    for ((name, from), (_, to)) in before.policy.settings().into_iter().zip(after.policy.settings()) {
-        note(name, from.to_string(), to.to_string());
+    for ((setting, from), (_, to)) in before.policy.values().zip(after.policy.values()) {
+        note(setting.name, from.to_string(), to.to_string());
     }
     AuditEntry { actor, concert: after.id, action: action.to_owned(), changes }
 }

@@ -220,9 +220,14 @@ fn header_parameters(route: &Route) -> Vec<Value> {
             vec![header("If-None-Match", false, json!({ "type": "string" }), "The ETag of the copy at hand.")]
         }
         Headers::IfMatch => {
-            // The example is a version that nothing has: sent as it stands it changes nothing.
-            let version = json!({ "type": "string", "example": "\"0\"" });
-            vec![header("If-Match", true, version, "The ETag (version) that the edit starts from.")]
+            // Without an example: the version that was seen is only in what was read.
+            let version = json!({ "type": "string" });
+            vec![header(
+                "If-Match",
+                true,
+                version,
+                "The `version` that was read before, in double quotes, as in its `ETag`.",
+            )]
         }
         Headers::Idempotent => vec![header("Idempotency-Key", false, key, key_words)],
         Headers::IdempotentRequired => vec![header("Idempotency-Key", true, key, key_words)],

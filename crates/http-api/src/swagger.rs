@@ -1,7 +1,7 @@
 //! The page that shows the document: Swagger UI with its own files only, from this program.
 
 use actix_web::{HttpResponse, http::header, web};
-use utoipa_swagger_ui::{Config, serve};
+use utoipa_swagger_ui::{Config, SyntaxHighlight, serve};
 
 use crate::problem::{ApiError, Code};
 
@@ -15,6 +15,11 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .persist_authorization(true)
         .try_it_out_enabled(true)
         .display_request_duration(true)
+        // Nobody else is told of this server, on whatever host it runs.
+        .validator_url("none")
+        // Without colours a long list of seats is shown in seconds, with them in minutes.
+        .with_syntax_highlight(SyntaxHighlight::default().activated(false))
+        .use_base_layout()
         .doc_expansion("list")
         .filter(true)
         // Bodies are shown where they are used; the list of all of them helps nobody.

@@ -1,79 +1,111 @@
 //! The settings of a line, and what a change of them would do.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Eta, Pace, eta};
 use crate::fault::Faults;
 
-/// The settings of one concert's line. Changeable while the sale runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct QueuePolicy {
-    /// Seconds between two promotions: 1 to 3,600.
-    pub interval_secs: i32,
-    /// Most fans that one promotion makes active: 1 to 100,000.
-    pub batch: i32,
-    /// Most active fans at any moment: 1 to 100,000.
-    pub active_limit: i32,
-    /// Whether a fan who joins an empty line while there is room is active at once.
-    pub idle_admission: bool,
-    /// Seconds that an active token lives without being used: 10 to 86,400. Any valid use renews it once less than half is left.
-    pub active_sliding_secs: i32,
-    /// Seconds that an active token lives at most, used or not: `active_sliding_secs` to 86,400.
-    pub active_absolute_secs: i32,
-    /// Seconds in which a promoted fan must use the token for the first time, or the turn goes to the next: 5 to 3,600.
-    pub claim_secs: i32,
-    /// Seconds after a lapsed turn in which the fan may come back to the head of the line: 0 to 86,400.
-    pub return_secs: i32,
-    /// Most fans waiting; the next one is refused: 1 to 10,000,000.
-    pub waiting_limit: i32,
+/// A setting, for whoever shows or checks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, everywhere.
+    pub name: &'static str,
+    /// What it means, with its unit.
+    pub text: &'static str,
+    /// Least and most; a switch is 0 or 1.
+    pub range: (i32, i32),
+    /// What it is unless somebody says otherwise.
+    pub default: i32,
+    /// Whether it is a switch.
+    pub is_switch: bool,
+    /// Whether operators may leave it out, which means its default.
+    pub optional: bool,
 }
 
-impl Default for QueuePolicy {
-    fn default() -> Self {
-        Self {
-            interval_secs: 60,
-            batch: 420,
-            active_limit: 2_100,
-            idle_admission: true,
-            active_sliding_secs: 300,
-            active_absolute_secs: 900,
-            claim_secs: 60,
-            return_secs: 900,
-            waiting_limit: 1_000_000,
-        }
+/// A value of a setting as a number.
+trait Value: Copy {
+    const IS_SWITCH: bool;
+    fn number(self) -> i32;
+}
+
+impl Value for i32 {
+    const IS_SWITCH: bool = false;
+    fn number(self) -> i32 {
+        self
     }
+}
+
+impl Value for bool {
+    const IS_SWITCH: bool = true;
+    fn number(self) -> i32 {
+        i32::from(self)
+    }
+}
+
+macro_rules! settings {
+    ($(#[doc = $text:literal] $name:ident: $kind:ty = $default:literal, $low:literal..=$high:literal $(, $optional:ident)?;)*) => {
+        /// The settings of one concert's line. Changeable while the sale runs. This is their one home: a setting is a line here, with
+        /// its text, default and range; the API, its document, the database and the line's store take them from here.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        // What was stored before a setting was there means its default.
+        #[serde(default, deny_unknown_fields)]
+        pub struct QueuePolicy {
+            $(#[doc = $text] pub $name: $kind),*
+        }
+
+        impl Default for QueuePolicy {
+            fn default() -> Self {
+                Self { $($name: $default),* }
+            }
+        }
+
+        impl QueuePolicy {
+            /// All settings.
+            pub const SETTINGS: &[Setting] = &[$(Setting {
+                name: stringify!($name),
+                text: $text.trim_ascii(),
+                range: ($low, $high),
+                default: $default as i32,
+                is_switch: <$kind as Value>::IS_SWITCH,
+                optional: [$(stringify!($optional),)? ""].len() > 1,
+            }),*];
+
+            /// Every setting with its value; a switch is 0 or 1.
+            pub fn values(&self) -> impl Iterator<Item = (&'static Setting, i32)> {
+                Self::SETTINGS.iter().zip([$(self.$name.number()),*])
+            }
+        }
+    };
+}
+
+settings! {
+    /// Seconds between two promotions.
+    interval_secs: i32 = 60, 1..=3_600;
+    /// Most fans that one promotion makes active.
+    batch: i32 = 420, 1..=100_000;
+    /// Most active fans at any moment.
+    active_limit: i32 = 2_100, 1..=100_000;
+    /// Whether a fan who joins an empty line while there is room is active at once.
+    idle_admission: bool = true, 0..=1;
+    /// Seconds that an active token lives without being used. Any valid use renews it once less than half is left.
+    active_sliding_secs: i32 = 300, 10..=86_400;
+    /// Seconds that an active token lives at most, used or not; not less than `active_sliding_secs`.
+    active_absolute_secs: i32 = 900, 10..=86_400;
+    /// Seconds in which a promoted fan must use the token for the first time, or the turn goes to the next.
+    claim_secs: i32 = 60, 5..=3_600, optional;
+    /// Seconds after a lapsed turn in which the fan may come back to the head of the line, once.
+    return_secs: i32 = 900, 0..=86_400, optional;
+    /// Most fans waiting; the next one is refused.
+    waiting_limit: i32 = 1_000_000, 1..=10_000_000;
 }
 
 impl QueuePolicy {
-    /// Every setting by its name; `idle_admission` as 0 or 1.
-    pub fn settings(&self) -> [(&'static str, i32); 9] {
-        [
-            ("interval_secs", self.interval_secs),
-            ("batch", self.batch),
-            ("active_limit", self.active_limit),
-            ("idle_admission", i32::from(self.idle_admission)),
-            ("active_sliding_secs", self.active_sliding_secs),
-            ("active_absolute_secs", self.active_absolute_secs),
-            ("claim_secs", self.claim_secs),
-            ("return_secs", self.return_secs),
-            ("waiting_limit", self.waiting_limit),
-        ]
-    }
-
     /// Refuses settings that make no sense and names each of them.
     pub fn check(self) -> Result<Self, Faults> {
         let mut faults = Faults::new();
-        let ranges = [
-            ("interval_secs", self.interval_secs, 1, 3_600),
-            ("batch", self.batch, 1, 100_000),
-            ("active_limit", self.active_limit, 1, 100_000),
-            ("active_sliding_secs", self.active_sliding_secs, 10, 86_400),
-            ("active_absolute_secs", self.active_absolute_secs, 10, 86_400),
-            ("claim_secs", self.claim_secs, 5, 3_600),
-            ("return_secs", self.return_secs, 0, 86_400),
-            ("waiting_limit", self.waiting_limit, 1, 10_000_000),
-        ];
-        for (field, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
-                faults.add(field, format!("must be {low} to {high}"));
+        for (Setting { name, range: (low, high), .. }, value) in self.values() {
+            if !(low..=high).contains(&&value) {
+                faults.add(*name, format!("must be {low} to {high}"));
             }
         }
         if self.active_absolute_secs < self.active_sliding_secs {

@@ -44,7 +44,7 @@ pub struct NewConcert {
 /// Changes of a concert; what is not given stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ConcertChanges)]
+#[schema(as = ConcertChanges, example = json!({ "title": "Seoul Night" }))]
 pub struct ConcertChangesDto {
     #[schema(example = "Seoul Night", min_length = 1, max_length = 200)]
     title: Option<String>,
@@ -76,7 +76,7 @@ pub struct NewShow {
 /// Changes of a show; what is not given stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ShowChanges)]
+#[schema(as = ShowChanges, example = json!({ "venue": "Olympic Hall" }))]
 pub struct ShowChangesDto {
     #[schema(example = "Olympic Hall", min_length = 1, max_length = 200)]
     venue: Option<String>,

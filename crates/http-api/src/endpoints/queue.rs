@@ -199,7 +199,8 @@ async fn overview_of(state: &State, concert: &Concert) -> Result<Rendered, ApiEr
 ///
 /// Take `token` from the answer and put it into `Authorize` as `queue_token`. Joining again returns the same place, and
 /// brings a lapsed turn back to the head, once. Joining again without the token takes the place over: the old token
-/// stops working.
+/// stops working. A token of another line or another fan is refused: before joining another line on this page, log out
+/// of `queue_token` in `Authorize`.
 #[utoipa::path(operation_id = "joinQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 201, description = "A new place", body = QueuePlace),
         (status = 200, description = "The place that the fan has already", body = QueuePlace)))]

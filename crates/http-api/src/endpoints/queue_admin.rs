@@ -1,6 +1,6 @@
 //! How operators steer a line.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use actix_web::{HttpResponse, get, post, put};
 use onsale_application::{
@@ -12,8 +12,15 @@ use onsale_domain::{
     ids::ConcertId,
     queue::{Eta, PolicyWarning, QueuePolicy},
 };
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Value, json};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat,
+        schema::{AdditionalProperties, Type},
+    },
+};
 use uuid::Uuid;
 
 use super::{ApiResult, private, queue::EtaDto};
@@ -23,44 +30,75 @@ use crate::{
     problem::{ApiError, Code},
 };
 
-/// Settings of a line.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(as = QueuePolicy)]
-#[serde(deny_unknown_fields)]
+/// Settings of a line, and in answers what should be looked at once more.
+#[derive(Debug, Clone, Serialize)]
 pub struct QueuePolicyDto {
-    /// Seconds between promotions, 1 to 3,600.
-    #[schema(example = 60, minimum = 1, maximum = 3600)]
-    interval_secs: i32,
-    /// Most fans that one promotion makes active, 1 to 100,000.
-    #[schema(example = 420, minimum = 1, maximum = 100_000)]
-    batch: i32,
-    /// Most active fans, 1 to 100,000.
-    #[schema(example = 2_100, minimum = 1, maximum = 100_000)]
-    active_limit: i32,
-    /// Whether a fan who joins an empty line while there is room is active at once.
-    #[schema(example = true)]
-    idle_admission: bool,
-    /// Seconds that an active token lives unused, 10 to 86,400.
-    #[schema(example = 300, minimum = 10, maximum = 86_400)]
-    active_sliding_secs: i32,
-    /// Seconds that an active token lives at most, not less than `active_sliding_secs`.
-    #[schema(example = 900, minimum = 10, maximum = 86_400)]
-    active_absolute_secs: i32,
-    /// Seconds in which a promoted fan must use the token before the turn goes to the next, 5 to 3,600; 60 when not given.
-    #[serde(default = "claim_secs")]
-    #[schema(example = 60, minimum = 5, maximum = 3600, required = false)]
-    claim_secs: i32,
-    /// Seconds after a lapsed turn in which the fan may come back to the head, 0 to 86,400; 900 when not given.
-    #[serde(default = "return_secs")]
-    #[schema(example = 900, minimum = 0, maximum = 86_400, required = false)]
-    return_secs: i32,
-    /// Most fans waiting, 1 to 10,000,000.
-    #[schema(example = 1_000_000, minimum = 1, maximum = 10_000_000)]
-    waiting_limit: i32,
-    /// Settings that are allowed and probably not meant, in answers. Sent back as they are, they change nothing.
-    #[serde(default)]
-    #[schema(read_only, required = false)]
+    #[serde(flatten)]
+    policy: QueuePolicy,
     warnings: Vec<PolicyWarningDto>,
+}
+
+/// Settings are given whole, but for those that are optional. Warnings that are sent back change nothing.
+impl<'de> Deserialize<'de> for QueuePolicyDto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut members = serde_json::Map::deserialize(deserializer)?;
+        let warnings = members.remove("warnings").unwrap_or_else(|| json!([]));
+        let warnings = serde_json::from_value(warnings).map_err(D::Error::custom)?;
+        if let Some(missing) =
+            QueuePolicy::SETTINGS.iter().find(|setting| !setting.optional && !members.contains_key(setting.name))
+        {
+            return Err(D::Error::missing_field(missing.name));
+        }
+        let policy = serde_json::from_value(members.into()).map_err(D::Error::custom)?;
+        Ok(Self { policy, warnings })
+    }
+}
+
+impl PartialSchema for QueuePolicyDto {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = ObjectBuilder::new()
+            .description(Some("Settings of a line."))
+            .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+        let mut example = serde_json::Map::new();
+        for setting in QueuePolicy::SETTINGS {
+            let (low, high) = setting.range;
+            let default = if setting.is_switch { json!(setting.default == 1) } else { json!(setting.default) };
+            let unless_given =
+                if setting.optional { format!(" {} when not given.", setting.default) } else { String::new() };
+            let member = ObjectBuilder::new()
+                .description(Some(format!("{}{unless_given}", setting.text)))
+                .examples([default.clone()]);
+            let member = if setting.is_switch {
+                member.schema_type(Type::Boolean)
+            } else {
+                let format = SchemaFormat::KnownFormat(KnownFormat::Int32);
+                member.schema_type(Type::Integer).format(Some(format)).minimum(Some(low)).maximum(Some(high))
+            };
+            schema = schema.property(setting.name, member);
+            if !setting.optional {
+                schema = schema.required(setting.name);
+            }
+            example.insert(setting.name.to_owned(), default);
+        }
+        let warnings = ArrayBuilder::new()
+            .items(Ref::from_schema_name(PolicyWarningDto::name()))
+            .description(Some(
+                "Settings that are allowed and probably not meant, in answers. Sent back as they are, they change nothing.",
+            ))
+            .build();
+        schema.property("warnings", warnings).examples([Value::Object(example)]).into()
+    }
+}
+
+impl ToSchema for QueuePolicyDto {
+    fn name() -> Cow<'static, str> {
+        "QueuePolicy".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((PolicyWarningDto::name().into(), PolicyWarningDto::schema()));
+        PolicyWarningDto::schemas(schemas);
+    }
 }
 
 /// A setting that is allowed and probably not meant.
@@ -103,44 +141,9 @@ impl PolicyWarningDto {
     }
 }
 
-fn claim_secs() -> i32 {
-    QueuePolicy::default().claim_secs
-}
-
-fn return_secs() -> i32 {
-    QueuePolicy::default().return_secs
-}
-
 impl From<QueuePolicyDto> for QueuePolicy {
     fn from(dto: QueuePolicyDto) -> Self {
-        Self {
-            interval_secs: dto.interval_secs,
-            batch: dto.batch,
-            active_limit: dto.active_limit,
-            idle_admission: dto.idle_admission,
-            active_sliding_secs: dto.active_sliding_secs,
-            active_absolute_secs: dto.active_absolute_secs,
-            claim_secs: dto.claim_secs,
-            return_secs: dto.return_secs,
-            waiting_limit: dto.waiting_limit,
-        }
-    }
-}
-
-impl From<QueuePolicy> for QueuePolicyDto {
-    fn from(policy: QueuePolicy) -> Self {
-        Self {
-            interval_secs: policy.interval_secs,
-            batch: policy.batch,
-            active_limit: policy.active_limit,
-            idle_admission: policy.idle_admission,
-            active_sliding_secs: policy.active_sliding_secs,
-            active_absolute_secs: policy.active_absolute_secs,
-            claim_secs: policy.claim_secs,
-            return_secs: policy.return_secs,
-            waiting_limit: policy.waiting_limit,
-            warnings: vec![],
-        }
+        dto.policy
     }
 }
 
@@ -193,7 +196,7 @@ fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
 async fn policy_answer(state: &State, concert: &Concert) -> ApiResult {
     let warnings = state.facades.catalogue.policy_warnings(concert).await?;
     let warnings = warnings.into_iter().map(|warning| PolicyWarningDto::of(&concert.policy, warning)).collect();
-    let policy = QueuePolicyDto { warnings, ..concert.policy.into() };
+    let policy = QueuePolicyDto { policy: concert.policy, warnings };
     Ok(HttpResponse::Ok().insert_header(version_etag(concert.version)).json(policy))
 }
 
@@ -246,9 +249,9 @@ pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult
     become_(&state, operator, id, None, SaleState::Paused).await
 }
 
-/// Resume the sale
+/// Put the sale on (again)
 ///
-/// On sale, or on sale again.
+/// Also a sale that has not begun: a draft becomes public and is sold from now on.
 #[utoipa::path(operation_id = "resumeQueue", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/resume")]

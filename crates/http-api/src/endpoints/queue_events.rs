@@ -221,10 +221,10 @@ pub(crate) async fn create_pass(user: SignedIn, state: State, id: Id, token: Que
     Ok(HttpResponse::Created().insert_header(("Cache-Control", "no-store")).json(body))
 }
 
-/// Follow my place as a stream
+/// Follow my place as a stream (not on this page)
 ///
-/// A stream never ends by itself, so this page cannot show it: use `curl --no-buffer`, or `EventSource` with a pass. An
-/// event `place` has what `readMyPlace` answers, whenever it changes; near the head (2,000) at every change, farther
+/// A stream does not end by itself, so this page cannot show it: use `curl --no-buffer`, or `EventSource` with a pass.
+/// An event `place` has what `readMyPlace` answers, whenever it changes; near the head (2,000) at every change, farther
 /// back every 5 s; a turn that begins, lapses or ends within a second or two. Following is looking: it changes nothing.
 /// `Last-Event-ID` saves a repeated first event, a comment every 5 s keeps the stream alive, and an event `end` with a
 /// `code` says why there will be no more: `not_in_line`, `queue_token_moved`, `not_found`, or `stream_replaced` when

@@ -219,10 +219,11 @@ pub(crate) async fn availability(request: HttpRequest, state: State, id: Id) -> 
 
 /// List the seats of a show
 ///
-/// Seats with state, price and version, in the order in which people count: row 2 before row 10. A seat is never shown as
-/// available for more than a second after it was taken. `since` saves reading a whole arena again: send `Seats-Version` of
-/// the answer before, and only the seats come that changed since, with `complete` false. When the server does not know that
-/// far back, or when much has changed, the whole list comes, with `complete` true.
+/// Seats with state, price and version, in the order in which people count: row 2 before row 10. A seat is never shown
+/// as available for more than a second after it was taken. Give a `section` when the show is large. `since` saves
+/// reading a whole arena again: send `Seats-Version` of the answer before, and only the seats come that changed since,
+/// with `complete` false. When the server does not know that far back, or when much has changed, the whole list comes,
+/// with `complete` true.
 #[utoipa::path(operation_id = "listSeats",
     params(("id" = Uuid, Path, description = "Show"), SeatQuery),
     responses((status = 200, description = "The seats", body = SeatList,

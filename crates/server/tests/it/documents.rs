@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onsale_domain::concert::SaleState;
+use onsale_domain::{concert::SaleState, queue::QueuePolicy};
 use onsale_http_api::{
     problem::Code,
     routes::{Access, GROUPS, ROUTES},
@@ -26,6 +26,27 @@ fn every_code_is_documented() {
     let api = project_file("docs/API.md");
     for code in Code::ALL {
         let row = format!("| `{}` | {} | {} |", code.as_str(), code.status(), code.title());
+        assert!(api.contains(&row), "docs/API.md does not have: {row}");
+    }
+}
+
+fn with_commas(number: i32) -> String {
+    let digits = number.to_string();
+    let parts: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|part| std::str::from_utf8(part).unwrap()).collect();
+    parts.join(",")
+}
+
+#[test]
+fn every_setting_of_a_line_is_documented_with_its_range_default_and_text() {
+    let api = project_file("docs/API.md");
+    for setting in QueuePolicy::SETTINGS {
+        let (low, high) = setting.range;
+        let (range, default) = if setting.is_switch {
+            ("true, false".to_owned(), (setting.default == 1).to_string())
+        } else {
+            (format!("{} to {}", with_commas(low), with_commas(high)), with_commas(setting.default))
+        };
+        let row = format!("| `{}` | {range} | {default} | {} |", setting.name, setting.text);
         assert!(api.contains(&row), "docs/API.md does not have: {row}");
     }
 }
@@ -207,10 +228,17 @@ async fn the_swagger_page_works_without_a_network_and_health_and_metrics_answer(
     let nobody = app.nobody();
     let page = nobody.get("/docs/").await.expect(200);
     let page = String::from_utf8_lossy(&page.bytes).into_owned();
+    assert!(page.contains("<title>Onsale</title>"), "{page}");
     assert!(!page.contains("https://") && !page.contains("http://"), "the page loads from elsewhere: {page}");
     for file in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/swagger-initializer.js"] {
         nobody.get(file).await.expect(200);
     }
+    let settings = nobody.get("/docs/swagger-initializer.js").await.expect(200);
+    let settings = String::from_utf8_lossy(&settings.bytes).into_owned();
+    for setting in ["\"persistAuthorization\": true", "\"validatorUrl\": \"none\""] {
+        assert!(settings.contains(setting), "{setting} is not in {settings}");
+    }
+    nobody.get("/docs/nothing.js").await.expect_problem(404, "not_found");
     let document = nobody.get("/openapi.json").await.expect(200);
     assert_eq!(document.json["openapi"], "3.1.0");
     // Each code has a page, where the `type` of its problems leads.

@@ -15,11 +15,7 @@ use crate::{
 
 /// The default settings, with another limit of active fans.
 fn defaults(active_limit: i32) -> Value {
-    let policy = QueuePolicy { active_limit, ..QueuePolicy::default() };
-    let settings = policy.settings().map(|(name, value)| (name.to_owned(), json!(value)));
-    let mut settings: Value = settings.into_iter().collect::<serde_json::Map<_, _>>().into();
-    settings["idle_admission"] = json!(policy.idle_admission);
-    settings
+    json!(QueuePolicy { active_limit, ..QueuePolicy::default() })
 }
 
 /// One fan who is active and holds the first seat, and one who waits for the only slot.

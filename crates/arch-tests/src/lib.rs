@@ -109,6 +109,7 @@ mod tests {
                 "base64",
                 "diesel",
                 "diesel-async",
+                "futures-util",
                 "reqwest",
                 "serde_json",
                 "tokio",

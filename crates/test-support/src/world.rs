@@ -1,8 +1,13 @@
 //! A database of its own, instances of the application, people and sales.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::FutureExt;
 use onsale_domain::account::Role;
 use onsale_http_api::ServerOptions;
 use onsale_infrastructure::postgres::migrations;
@@ -24,6 +29,8 @@ pub struct World {
     admin_url: String,
     database: String,
     settings: Vec<(String, String)>,
+    /// Every instance that was started here, also those that have stopped.
+    started: Mutex<Vec<Arc<Running>>>,
 }
 
 /// A running instance.
@@ -34,9 +41,29 @@ pub struct App {
     pub instance: wiring::Instance,
     /// How it is configured.
     pub config: Config,
+    running: Arc<Running>,
+}
+
+/// What an instance runs, to be ended by whoever comes first: the test, or its world.
+struct Running {
+    /// Ends schedulers.
     stop: CancellationToken,
+    /// Ends streams.
+    stopping: CancellationToken,
     schedulers: Option<TaskTracker>,
     server: actix_handle::Handle,
+}
+
+impl Running {
+    /// Stops serving. Doing it twice does no harm.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.stopping.cancel();
+        (self.server)().await;
+        if let Some(schedulers) = &self.schedulers {
+            schedulers.wait().await;
+        }
+    }
 }
 
 mod actix_handle {
@@ -66,6 +93,26 @@ fn required(name: &str) -> String {
 }
 
 impl World {
+    /// Runs a test in a world of its own, see [`World::run`].
+    pub async fn with(test: impl AsyncFnOnce(&mut Self)) {
+        Self::new().await.run(test).await;
+    }
+
+    /// Runs a test in this world. Whether it ends well or panics, instances that it left running are stopped and the database
+    /// is dropped.
+    pub async fn run(mut self, test: impl AsyncFnOnce(&mut Self)) {
+        // In a box, because the future of a test is large.
+        let ended = AssertUnwindSafe(Box::pin(test(&mut self))).catch_unwind().await;
+        let started = std::mem::take(self.started.get_mut().expect("nobody panicked while noting an instance"));
+        for running in started {
+            running.end().await;
+        }
+        self.close().await;
+        if let Err(panic) = ended {
+            resume_unwind(panic);
+        }
+    }
+
     /// A fresh, migrated database on the servers of `DATABASE_URL` and `REDIS_URL`.
     pub async fn new() -> Self {
         Self::on(&required("DATABASE_URL"), &required("REDIS_URL")).await
@@ -86,6 +133,7 @@ impl World {
             admin_url: admin_url.to_owned(),
             database,
             settings: vec![],
+            started: Mutex::default(),
         }
     }
 
@@ -171,10 +219,13 @@ impl World {
             let handle = handle.clone();
             Box::pin(async move { handle.stop(true).await })
         });
-        App { base, instance, config, stop, schedulers, server }
+        let stopping = instance.api.stopping.clone();
+        let running = Arc::new(Running { stop, stopping, schedulers, server });
+        self.started.lock().expect("nobody panicked while noting an instance").push(Arc::clone(&running));
+        App { base, instance, config, running }
     }
 
-    /// Drops the database. A test that failed leaves its own behind, to be looked at.
+    /// Drops the database. [`World::run`] does it, also after a panic; who does without it says so at the end of the test.
     pub async fn close(self) {
         let mut admin = Sql::connect(&self.admin_url).await;
         drop(admin.run(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await);
@@ -182,14 +233,9 @@ impl World {
 }
 
 impl App {
-    /// Stops serving.
+    /// Stops serving. [`World::run`] does it for those that are left.
     pub async fn stop(self) {
-        self.stop.cancel();
-        self.instance.api.stopping.cancel();
-        (self.server)().await;
-        if let Some(schedulers) = self.schedulers {
-            schedulers.wait().await;
-        }
+        self.running.end().await;
     }
 
     /// Somebody unknown.

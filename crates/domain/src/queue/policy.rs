@@ -47,8 +47,8 @@ macro_rules! settings {
         /// The settings of one concert's line. Changeable while the sale runs. This is their one home: a setting is a line here, with
         /// its text, default and range; the API, its document, the database and the line's store take them from here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        // What was stored before a setting was there means its default.
-        #[serde(default, deny_unknown_fields)]
+        // What was stored before a setting was there means its default; one of a newer program is passed over.
+        #[serde(default)]
         pub struct QueuePolicy {
             $(#[doc = $text] pub $name: $kind),*
         }

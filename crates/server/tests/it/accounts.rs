@@ -1,3 +1,4 @@
+use onsale_application::housekeeping::Sweeper;
 use onsale_test_support::World;
 use serde_json::json;
 
@@ -157,4 +158,51 @@ async fn tokens_are_minted_only_where_that_is_switched_on() {
     assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM users").await, 0);
     app.stop().await;
     world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_tokens_that_ended_are_swept_in_batches_and_younger_ones_still_work() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let nobody = app.nobody();
+        let mut tokens = vec![];
+        for name in ["first", "second", "third", "young"] {
+            let email = format!("{name}@example.org");
+            let body = json!({ "email": email, "password": "correct horse battery", "display_name": name });
+            tokens.push(nobody.post("auth/signup", body).await.expect(201).json["refresh_token"].clone());
+        }
+        let mut sql = world.sql().await;
+        sql.run(
+            "UPDATE refresh_tokens t SET expires_at = now() - interval '1 s' FROM users u
+             WHERE u.id = t.user_id AND u.display_name <> 'young'",
+        )
+        .await
+        .unwrap();
+        let sweep = async || app.instance.postgres.sweep_leftovers(2).await.unwrap();
+        assert_eq!(sweep().await, 2, "a batch");
+        assert_eq!((sweep().await, sweep().await), (1, 0));
+        assert_eq!(sql.number("SELECT count(*) AS n FROM refresh_tokens").await, 1);
+        let young = tokens.pop().unwrap();
+        nobody.post("auth/refresh", json!({ "refresh_token": young })).await.expect(200);
+        for ended in tokens {
+            let refused = nobody.post("auth/refresh", json!({ "refresh_token": ended })).await;
+            refused.expect_problem(401, "refresh_invalid");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_refresh_token_is_not_swept_before_its_end_so_its_reuse_still_shows() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let nobody = app.nobody();
+        let body = json!({ "email": "a@example.org", "password": "correct horse battery", "display_name": "A" });
+        let used = nobody.post("auth/signup", body).await.expect(201).json["refresh_token"].clone();
+        let refresh = async || nobody.post("auth/refresh", json!({ "refresh_token": used })).await;
+        refresh().await.expect(200);
+        assert_eq!(app.instance.postgres.sweep_leftovers(10).await.unwrap(), 0);
+        refresh().await.expect_problem(401, "refresh_reused");
+    })
+    .await;
 }

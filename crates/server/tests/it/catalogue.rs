@@ -1,5 +1,7 @@
-use onsale_test_support::{App, World};
-use serde_json::json;
+use onsale_test_support::{Answer, App, Client, Sale, World};
+use serde_json::{Value, json};
+
+use crate::lane::Lane;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_puts_a_concert_on_sale_and_fans_read_it() {
@@ -134,4 +136,185 @@ async fn never_again_17_prices_beyond_32_bits_reach_the_seat_list_exactly() {
     assert_eq!(app.seats(&fan, &sale).await[0]["price_minor"], 300_000_000_007_i64);
     app.stop().await;
     world.close().await;
+}
+
+/// A fan who holds one seat of the sale, and the path of the reservation.
+async fn holder(app: &App, sale: &Sale) -> (Client, String) {
+    let mut fan = app.fans(1, 1_000).await.remove(0);
+    app.join(&mut fan, sale).await;
+    let seats = app.seats(&fan, sale).await;
+    let held = fan.post(&format!("shows/{}/reservations", sale.show), App::choice(&seats[..1])).await.expect(201);
+    (fan, format!("reservations/{}", held.json["id"].as_str().unwrap()))
+}
+
+/// Edits the show as an operator who has read it just now.
+async fn edit_show(operator: &Client, sale: &Sale, changes: Value) -> Answer {
+    let path = format!("admin/shows/{}", sale.show);
+    let read = operator.get(&path).await.expect(200);
+    operator.send("PATCH", &path, &[("If-Match", read.header("etag"))], changes).await
+}
+
+/// Every member of a show that operators edit, as it is in no sale of a test.
+fn every_change() -> Value {
+    json!({ "venue": "Olympic Hall", "starts_at": "2100-02-02T12:30:00Z", "hold_secs": 3600, "seats_per_fan": 1 })
+}
+
+/// Stops the test unless moving the show is refused with `has_sales` and leaves all of it as it is, its version too.
+async fn assert_does_not_move(operator: &Client, sale: &Sale) {
+    let path = format!("admin/shows/{}", sale.show);
+    let before = operator.get(&path).await.expect(200);
+    let changes =
+        json!({ "starts_at": "2100-03-03T12:30:00Z", "venue": "Elsewhere", "hold_secs": 10, "seats_per_fan": 2 });
+    edit_show(operator, sale, changes).await.expect_problem(409, "has_sales");
+    let after = operator.get(&path).await.expect(200);
+    assert_eq!((after.header("etag"), &after.json), (before.header("etag"), &before.json));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_does_not_move_while_a_seat_is_held_and_says_has_sales() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        holder(&app, &sale).await;
+        assert_does_not_move(&app.operator().await, &sale).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_does_not_move_once_a_seat_is_sold_and_says_has_sales() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let (fan, reservation) = holder(&app, &sale).await;
+        fan.post_empty(&format!("{reservation}/payment")).await.expect(201);
+        assert_does_not_move(&app.operator().await, &sale).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_moves_again_once_what_was_held_is_released() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let operator = app.operator().await;
+        let (fan, reservation) = holder(&app, &sale).await;
+        assert_does_not_move(&operator, &sale).await;
+        fan.delete(&reservation).await.expect(204);
+        let moved = edit_show(&operator, &sale, every_change()).await.expect(200);
+        assert_eq!((&moved.json["starts_at"], &moved.json["version"]), (&json!("2100-02-02T12:30:00Z"), &json!(2)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_moves_again_once_the_last_hold_ran_out_without_a_sweeper() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let operator = app.operator().await;
+        holder(&app, &sale).await;
+        assert_does_not_move(&operator, &sale).await;
+        Lane::of(world, &app, &sale).await.pass_secs(world, 301).await;
+        let moved = edit_show(&operator, &sale, every_change()).await.expect(200);
+        assert_eq!(moved.json["starts_at"], "2100-02-02T12:30:00Z");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_show_that_has_sales_changes_in_everything_but_its_start() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let operator = app.operator().await;
+        let (fan, reservation) = holder(&app, &sale).await;
+        let mut changes = every_change();
+        // The start of before is no move.
+        changes["starts_at"] = json!("2100-01-01T10:00:00Z");
+        let edited = edit_show(&operator, &sale, changes.clone()).await.expect(200);
+        for (member, value) in changes.as_object().unwrap() {
+            assert_eq!(&edited.json[member], value, "{member}");
+        }
+        assert_eq!(edited.json["version"], 2);
+        // What is held stays held, at the venue of now.
+        let held = fan.get(&reservation).await.expect(200);
+        assert_eq!((&held.json["state"], &held.json["venue"]), (&json!("held"), &json!("Olympic Hall")));
+        assert_does_not_move(&operator, &sale).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_show_is_read_with_every_change_and_the_next_version() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(4, 100).await;
+        let operator = app.operator().await;
+        let path = format!("admin/shows/{}", sale.show);
+        let mut expected = operator.get(&path).await.expect(200).json;
+        let changes = every_change();
+        for (member, value) in changes.as_object().unwrap() {
+            assert_ne!(&expected[member], value, "{member} would not change");
+            expected[member] = value.clone();
+        }
+        expected["version"] = json!(2);
+        let edited = operator.send("PATCH", &path, &[("If-Match", "\"1\"")], changes).await.expect(200);
+        let read = operator.get(&path).await.expect(200);
+        for answer in [edited, read] {
+            assert_eq!((answer.header("etag"), &answer.json), ("\"2\"", &expected));
+        }
+        // And so does everybody.
+        let nobody = app.nobody();
+        let shows = nobody.get(&format!("concerts/{}/shows", sale.concert)).await.expect(200);
+        assert_eq!(shows.json["items"], json!([expected]));
+        let concerts = nobody.get("concerts").await.expect(200);
+        assert_eq!(concerts.json["items"][0]["next_show_at"], expected["starts_at"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reservations_follow_an_edit_of_their_show() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(4, 100).await;
+        let operator = app.operator().await;
+        let changes = every_change();
+        edit_show(&operator, &sale, changes.clone()).await.expect(200);
+        let mut fan = app.fans(1, 1_000).await.remove(0);
+        app.join(&mut fan, &sale).await;
+        let (seats, path) = (app.seats(&fan, &sale).await, format!("shows/{}/reservations", sale.show));
+        fan.post(&path, App::choice(&seats[..2])).await.expect_problem(422, "too_many_seats");
+        let held = fan.post(&path, App::choice(&seats[..1])).await.expect(201);
+        for member in ["venue", "starts_at"] {
+            assert_eq!(held.json[member], changes[member], "{member}");
+        }
+        let an_hour = "SELECT count(*) AS n FROM reservations WHERE expires_at >= created_at + interval '3600 s'";
+        assert_eq!(world.sql().await.number(an_hour).await, 1);
+        // Also one that was there before the edit.
+        edit_show(&operator, &sale, json!({ "venue": "Arena" })).await.expect(200);
+        let read = fan.get(&format!("reservations/{}", held.json["id"].as_str().unwrap())).await.expect(200);
+        assert_eq!((&read.json["venue"], &read.json["starts_at"]), (&json!("Arena"), &changes["starts_at"]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_show_with_a_stale_if_match_changes_nothing_and_is_told_the_version_of_now() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(1, 100).await;
+        let operator = app.operator().await;
+        let now = edit_show(&operator, &sale, json!({ "venue": "Olympic Hall" })).await.expect(200);
+        let path = format!("admin/shows/{}", sale.show);
+        // Of before, and of one that is still to come.
+        for version in ["\"1\"", "\"3\""] {
+            let stale = operator.send("PATCH", &path, &[("If-Match", version)], every_change()).await;
+            assert_eq!(stale.expect_problem(412, "version_mismatch").json["version"], 2, "{version}");
+        }
+        assert_eq!(operator.get(&path).await.expect(200).json, now.json);
+    })
+    .await;
 }

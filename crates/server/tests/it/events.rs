@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onsale_application::line::{QueueTokens, StreamPass};
 use onsale_test_support::{App, Client, World};
 use serde_json::{Value, json};
 
@@ -265,6 +266,29 @@ async fn of_many_who_show_one_pass_at_once_one_gets_the_stream() {
     drop(opened);
     app.stop().await;
     world.close().await;
+}
+
+/// Time passes: the test signs the same pass with an earlier end, as if it had been given out then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_for_a_stream_is_out_after_30_seconds() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale_with(4, 100, policy(3600, 1, 1, false)).await;
+        let mut fan = app.fan("mina").await;
+        app.join(&mut fan, &sale).await;
+        let passes = format!("concerts/{}/queue/tokens/me/stream-passes", sale.concert);
+        let given = fan.post_empty(&passes).await.expect(201).json;
+        let (url, text) = (given["url"].as_str().unwrap(), given["pass"].as_str().unwrap());
+        let tokens = &app.instance.gate.0.tokens;
+        let pass = tokens.verify_pass(text).unwrap();
+        let older = tokens.sign_pass(&StreamPass { until_ms: pass.until_ms - 30_000, ..pass });
+        let refused = open_address(&app, &url.replace(text, &older)).await;
+        assert_eq!(refused.status().as_u16(), 401);
+        assert!(refused.text().await.unwrap().contains("stream_pass_invalid"));
+        // Which was for its age alone: with the end that it was given, it opens the stream.
+        assert_eq!(open_address(&app, url).await.status().as_u16(), 200);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! What a fan reads of the own past.
 
+use onsale_application::housekeeping::Sweeper;
 use onsale_test_support::{App, World};
 use serde_json::json;
 
@@ -74,4 +75,47 @@ async fn a_ballot_is_a_place_that_has_no_number_yet() {
     );
     app.stop().await;
     world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_a_sale_that_closed_two_days_ago_move_to_the_past_and_stay_in_the_fans_history() {
+    World::with(async |world| {
+        let app = world.app().await;
+        // In the one sale one fan has a turn, one waits and one has left; the other sale is younger.
+        let (old, young) = (app.sale_with(4, 100, policy(3600, 1, 1, true)).await, app.sale(4, 100).await);
+        let mut fans = app.fans(3, 0).await;
+        for fan in &mut fans {
+            app.join(&mut fan.clone(), &young).await;
+            app.join(fan, &old).await;
+        }
+        fans[2].delete(&format!("concerts/{}/queue/tokens/me", old.concert)).await.expect(204);
+        let operator = app.operator().await;
+        let mut sql = world.sql().await;
+        for (sale, hours) in [(&old, 49), (&young, 47)] {
+            app.close_sale(&operator, sale).await;
+            let age = format!("updated_at = now() - interval '{hours} hours' WHERE id = '{}'", sale.concert);
+            sql.run(&format!("UPDATE concerts SET {age}")).await.unwrap();
+        }
+        let read = async || {
+            let mut told = vec![];
+            for fan in &fans {
+                told.push(fan.get("me/places").await.expect(200).json);
+                let receipt = format!("concerts/{}/queue/tokens/me/receipt", old.concert);
+                told.push(fan.get(&receipt).await.expect(200).json);
+            }
+            told
+        };
+        let before = read().await;
+        let sweep = async || app.instance.postgres.sweep_leftovers(2).await.unwrap();
+        assert_eq!(sweep().await, 2, "a batch");
+        assert_eq!(read().await, before, "half moved");
+        assert_eq!((sweep().await, sweep().await), (1, 0));
+        assert_eq!(read().await, before);
+        for (table, sale) in [("line_places_past", &old), ("line_places", &young)] {
+            let all = format!("SELECT count(*) AS n FROM {table}");
+            let of_it = format!("{all} WHERE concert_id = '{}'", sale.concert);
+            assert_eq!((sql.number(&all).await, sql.number(&of_it).await), (3, 3), "{table}");
+        }
+    })
+    .await;
 }

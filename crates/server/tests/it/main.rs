@@ -48,6 +48,7 @@ mod stores_away;
 mod stories;
 mod tickets;
 mod tls;
+mod world;
 
 /// Runs the tasks at once, each on its own, and returns what they answered.
 async fn at_once<T: Send + 'static>(

@@ -1,7 +1,10 @@
 //! What becomes of a place: claimed, lapsed, returned, moved to another device, sold out.
 
+use std::collections::BTreeSet;
+
 use deadpool_redis::redis;
 use onsale_test_support::World;
+use serde_json::json;
 
 use crate::lane::{Lane, concert_id, key, policy, raw, redis};
 
@@ -300,4 +303,63 @@ async fn tokens_that_are_forged_cut_foreign_or_replayed_change_nothing() {
     fans[0].get(&me).await.expect_problem(404, "not_in_line");
     app.stop().await;
     world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poll_after_ms_is_never_longer_than_half_of_claim_secs() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let mut settings = policy(3600, 1, 1, true);
+        settings["claim_secs"] = json!(5);
+        let sale = app.sale_with(2, 100, settings).await;
+        let mut fans = app.fans(3, 0).await;
+        let mut told = vec![];
+        for fan in &mut fans {
+            told.push(app.join(fan, &sale).await);
+        }
+        let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+        // Up to a fifth more at random, so more than once.
+        for _ in 0..20 {
+            told.push(fans[2].get(&me).await.expect(200).json);
+        }
+        let mut lane = Lane::of(world, &app, &sale).await;
+        lane.pass_secs(world, 6).await;
+        assert_eq!(lane.tick().await.lapsed, 1);
+        told.push(fans[0].get(&me).await.expect(200).json);
+        let states: BTreeSet<&str> = told.iter().map(|place| place["state"].as_str().unwrap()).collect();
+        assert_eq!(states, BTreeSet::from(["active", "lapsed", "waiting"]));
+        for place in &told {
+            let poll_after_ms = place["poll_after_ms"].as_i64().unwrap();
+            assert!((1_000..=2_500).contains(&poll_after_ms), "{place}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_early_poll_guard_lets_a_fan_with_a_short_claim_ask_again_within_a_second() {
+    World::with(async |world| {
+        world.set("ONSALE_LINE_EARLY_POLL_GUARD", "true");
+        let app = world.app().await;
+        let mut settings = policy(3600, 1, 1, false);
+        settings["claim_secs"] = json!(5);
+        let sale = app.sale_with(1, 100, settings).await;
+        let mut fan = app.fans(1, 0).await.remove(0);
+        app.join(&mut fan, &sale).await;
+        let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+        // A machine that stalls for a quarter of what was told lets a poll through, which is told anew.
+        let mut answer = fan.get(&me).await;
+        while answer.status == 200 {
+            assert!(answer.json["poll_after_ms"].as_i64().unwrap() <= 2_500, "{}", answer.json);
+            tokio::task::yield_now().await;
+            answer = fan.get(&me).await;
+        }
+        // A quarter of 2,500 ms at most, told in whole seconds; and no refusal begins it anew.
+        while answer.status != 200 {
+            assert_eq!(answer.expect_problem(429, "too_many_requests").header("retry-after"), "1");
+            tokio::task::yield_now().await;
+            answer = fan.get(&me).await;
+        }
+    })
+    .await;
 }

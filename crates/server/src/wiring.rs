@@ -177,7 +177,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
         }),
         tickets: Arc::new(TicketsFacade {
             queries: Arc::clone(&postgres),
-            signer: Arc::new(Ed25519TicketSigner::new(&seed)),
+            signer: Arc::new(Ed25519TicketSigner::new(&seed)?),
         }),
         reports: Arc::new(ReportsFacade(Arc::clone(&postgres))),
     };

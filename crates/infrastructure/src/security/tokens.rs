@@ -125,7 +125,7 @@ impl SignedQueueTokens {
     pub fn new(secret: &[u8], receipt_seed: &[u8; 32]) -> Result<Self, onsale_application::error::StoreError> {
         let mac = Hmac::new_from_slice(&derive_key(secret, "queue token"))
             .map_err(|error| onsale_application::error::StoreError::Broken(error.into()))?;
-        Ok(Self { mac, receipts: Ed25519TicketSigner::new(receipt_seed) })
+        Ok(Self { mac, receipts: Ed25519TicketSigner::new(receipt_seed)? })
     }
 }
 

@@ -85,7 +85,7 @@ impl Rendered {
     pub fn new(body: impl Into<Bytes>) -> Self {
         let body = body.into();
         let digest = Sha256::digest(&body);
-        let etag = digest.iter().take(12).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let etag = hex::encode(digest.first_chunk::<12>().copied().unwrap_or_default());
         Self { body, etag: EntityTag::new_weak(etag), packed: Arc::default() }
     }
 

@@ -3,7 +3,8 @@
 use std::{fs::File, io::BufRead, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use onsale_domain::queue::{DrawBlock, DrawSeed, LogEntry, LogKind, check_draw, check_log, hex, place_hash};
+use hex::FromHex;
+use onsale_domain::queue::{DrawBlock, DrawSeed, LogEntry, LogKind, check_draw, check_log, place_hash};
 use onsale_infrastructure::security::SignedKind;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -77,9 +78,7 @@ fn open(path: &Path) -> Result<std::io::BufReader<File>, CheckFault> {
 }
 
 fn bytes32(text: &str) -> Option<[u8; 32]> {
-    let digit = |at: usize| u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..32).map_while(digit).collect();
-    if text.len() == 64 { bytes.try_into().ok() } else { None }
+    <[u8; 32]>::from_hex(text).ok()
 }
 
 /// Recomputes every place of a draw. Answers what was found, in sentences.
@@ -100,7 +99,7 @@ pub fn verify_draw(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<S
         found.push(format!("  numbers {} to {}", published.first, published.last));
     }
     if let Some(receipt) = receipt {
-        let mine = ballots.iter().find(|ballot| hex(place_hash(ballot.ballot)) == receipt.place);
+        let mine = ballots.iter().find(|ballot| hex::encode(place_hash(ballot.ballot)) == receipt.place);
         match mine {
             Some(mine) => found.push(format!("  the ballot of the receipt has number {}", mine.number)),
             None if receipt.ballot.is_some() => {
@@ -129,10 +128,11 @@ pub fn verify_log(path: &Path, receipt: Option<&ReceiptClaims>) -> Result<Vec<St
         entries.push((entry, bytes32(&line.hash).ok_or_else(|| broken("hash is no hash"))?));
     }
     let (index, hash) = check_log(entries.iter().cloned())?;
-    let mut found = vec![format!("The log holds: {index} entries, the last hash is {}.", hex(hash))];
+    let mut found = vec![format!("The log holds: {index} entries, the last hash is {}.", hex::encode(hash))];
     if let Some(receipt) = receipt {
         let admitted = entries.iter().filter(|(entry, _)| entry.kind == LogKind::Admitted);
-        let mine = admitted.clone().find(|(entry, _)| entry.place.is_some_and(|place| hex(place) == receipt.place));
+        let mine =
+            admitted.clone().find(|(entry, _)| entry.place.is_some_and(|place| hex::encode(place) == receipt.place));
         found.push(match mine {
             Some((entry, _)) if receipt.number != 0 && entry.number != receipt.number => {
                 let (number, other) = (receipt.number, entry.number);

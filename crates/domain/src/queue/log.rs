@@ -93,20 +93,10 @@ impl LogEntry {
     ///
     /// SHA-256 over the 32 bytes before, and the text `index|kind|number|place|at_ms` with the place in lower-case hex.
     pub fn seal(&self, before: &LogHash) -> LogHash {
-        let place = self.place.map(hex).unwrap_or_default();
+        let place = self.place.map(hex::encode).unwrap_or_default();
         let text = format!("{}|{}|{}|{place}|{}", self.index, self.kind.as_str(), self.number, self.at_ms);
         Sha256::new().chain_update(before).chain_update(text).finalize().into()
     }
-}
-
-/// Bytes in lower-case hex, as hashes and seeds are published.
-pub fn hex(bytes: impl AsRef<[u8]>) -> String {
-    use std::fmt::Write;
-    bytes.as_ref().iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What the log shows of a place: nobody can tell from it whose it is, and its owner can find it.

@@ -13,7 +13,7 @@ mod policy;
 pub use draw::{BallotKey, DrawBlock, DrawFault, DrawSeed, check_draw};
 pub use estimate::{Eta, Pace, PaceMeter, calm_poll_after_ms, eta, eta_error_secs, poll_after_ms};
 pub use fairness::{AdmissionFact, FairnessReport, WaitingTimes};
-pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, hex, place_hash};
+pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, place_hash};
 pub use odds::{Stock, odds};
 pub use policy::{Forecast, ForecastRow, PolicyWarning, QueuePolicy, Setting, forecast};
 

@@ -6,7 +6,7 @@ use onsale_application::{
     catalogue::Concert,
     line::{LineState, LineView, PlaceState, PlaceView},
 };
-use onsale_domain::{ids::ConcertId, queue::hex};
+use onsale_domain::ids::ConcertId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -190,7 +190,7 @@ async fn overview_of(state: &State, concert: &Concert) -> Result<Rendered, ApiEr
         stock: stock_of(&line),
         sections: sections.map(SectionDto::from).collect(),
         message: line.message,
-        draw_commitment: draw_commitment.map(hex),
+        draw_commitment: draw_commitment.map(hex::encode),
     };
     Rendered::json(&told)
 }

@@ -7,10 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use onsale_application::line::{Follower, Line, LineError, PlaceState, PlaceView, Seen};
-use onsale_domain::{
-    ids::{ConcertId, UserId},
-    queue::hex,
-};
+use onsale_domain::ids::{ConcertId, UserId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -72,7 +69,7 @@ fn id_of(view: &PlaceView) -> String {
     // Which message, in a few letters.
     let message = match line.message.as_str() {
         "" => String::new(),
-        message => format!("-{}", hex(Sha256::digest(message).first_chunk::<4>().copied().unwrap_or_default())),
+        message => format!("-{}", hex::encode(Sha256::digest(message).first_chunk::<4>().copied().unwrap_or_default())),
     };
     format!("{}-{}-{place}{recovering}{sold_out}{message}", view.number, line.state.as_str())
 }

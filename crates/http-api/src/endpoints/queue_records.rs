@@ -14,7 +14,7 @@ use onsale_application::{
 use onsale_domain::{
     fault::Faults,
     ids::ConcertId,
-    queue::{LogEntry, LogHash, hex},
+    queue::{LogEntry, LogHash},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -214,9 +214,9 @@ fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
         "index": entry.index,
         "kind": entry.kind.as_str(),
         "number": entry.number,
-        "place": entry.place.map(hex),
+        "place": entry.place.map(hex::encode),
         "at_ms": entry.at_ms,
-        "hash": hex(hash),
+        "hash": hex::encode(hash),
     });
     (entry.index, line.to_string())
 }
@@ -380,8 +380,8 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     let draw = draw.ok_or_else(|| ApiError::new(Code::NotFound))?;
     let head = json!({
         "concert": id.0,
-        "commitment": hex(draw.commitment),
-        "seed": draw.seed.map(hex),
+        "commitment": hex::encode(draw.commitment),
+        "seed": draw.seed.map(hex::encode),
         "first": draw.first,
         "last": draw.last,
     });

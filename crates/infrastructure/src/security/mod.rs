@@ -25,7 +25,7 @@ impl Sealer {
     /// 128 bits that nobody else can make, as lower-case hex.
     pub fn seal(&self, text: &str) -> String {
         let mac: [u8; 32] = self.0.clone().chain_update(text.as_bytes()).finalize().into_bytes().into();
-        let mut sealed = onsale_domain::queue::hex(mac);
+        let mut sealed = hex::encode(mac);
         sealed.truncate(32);
         sealed
     }

@@ -11,10 +11,7 @@ use onsale_application::{
     line::Place,
     tickets::{Ticket, TicketSigner},
 };
-use onsale_domain::{
-    ids::ConcertId,
-    queue::{hex, place_hash},
-};
+use onsale_domain::{ids::ConcertId, queue::place_hash};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -109,7 +106,7 @@ impl Ed25519TicketSigner {
         let claims = json!({
             "concert": concert.0,
             "number": place.number,
-            "place": hex(place_hash(place.place_id)),
+            "place": hex::encode(place_hash(place.place_id)),
             "ballot": (place.number == 0).then_some(place.place_id),
             "iat": place.joined_ms / 1_000,
         });

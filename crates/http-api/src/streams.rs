@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use onsale_domain::ids::UserId;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,7 @@ impl Streams {
     /// Opens a stream of a fan. The oldest ends when the fan has more than [`STREAMS_PER_FAN`].
     pub fn open(&self, fan: UserId, permit: OwnedSemaphorePermit) -> OpenStream {
         let replaced = CancellationToken::new();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let mine = open.entry(fan).or_default();
         while mine.len() >= STREAMS_PER_FAN {
             let Some((_, oldest)) = mine.pop_front() else { break };
@@ -58,7 +59,7 @@ impl Streams {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if let Some(mine) = open.get_mut(&self.fan) {
             mine.retain(|(number, _)| *number != self.number);
             if mine.is_empty() {
@@ -89,6 +90,6 @@ mod tests {
         drop(mine.remove(0));
         assert!(open(other).is_some());
         drop((mine, newest, others));
-        assert!(streams.open.lock().expect("not poisoned").is_empty(), "nothing is kept of streams that ended");
+        assert!(streams.open.lock().is_empty(), "nothing is kept of streams that ended");
     }
 }

@@ -6,10 +6,7 @@
 //! version at which its reading began, so a slow reader cannot store what was true before a write. While Redis is away, a
 //! copy lives for [`ALONE`].
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::redis;
 use moka::sync::Cache;
@@ -19,6 +16,7 @@ use onsale_application::{
     page::Page,
 };
 use onsale_domain::ids::ConcertId;
+use parking_lot::Mutex;
 
 use crate::redis::SharedRedis;
 
@@ -96,13 +94,9 @@ impl<C: Clock> SharedCatalogue<C> {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn is_fresh(&self) -> bool {
         let now = self.clock.monotonic_ms();
-        self.known().looked_ms.is_some_and(|looked| now - looked < millis(LOOK_EVERY))
+        self.known.lock().looked_ms.is_some_and(|looked| now - looked < millis(LOOK_EVERY))
     }
 
     /// The version to read and store copies at, and whether the generation behind it could be read.
@@ -114,7 +108,7 @@ impl<C: Clock> SharedCatalogue<C> {
                 command.arg(&self.key);
                 let read = self.redis.run::<Option<i64>>(&command).await;
                 let now = self.clock.monotonic_ms();
-                let mut known = self.known();
+                let mut known = self.known.lock();
                 known.looked_ms = Some(now);
                 let was_reachable = std::mem::replace(&mut known.reachable, read.is_ok());
                 if let Ok(generation) = read {
@@ -127,7 +121,7 @@ impl<C: Clock> SharedCatalogue<C> {
                 }
             }
         }
-        let known = self.known();
+        let known = self.known.lock();
         (known.version, known.reachable)
     }
 
@@ -180,7 +174,7 @@ impl<C: Clock> CatalogueCache for SharedCatalogue<C> {
     }
 
     async fn evict(&self) {
-        self.known().version += 1;
+        self.known.lock().version += 1;
         let mut command = redis::cmd("INCR");
         command.arg(&self.key);
         if let Err(error) = self.redis.run::<i64>(&command).await {

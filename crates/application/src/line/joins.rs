@@ -14,7 +14,7 @@ use onsale_domain::{
 use tokio::sync::oneshot;
 
 use super::{
-    keeper::{Keeper, Lane, LineDatabase, whole},
+    keeper::{Keeper, Lane, LineDatabase},
     model::{Held, Joined, QueueTicket, Whereabouts},
     place::{Entrant, Entrants, Entry},
     ports::{Joiner, LineStore, Seeds, Taken},
@@ -49,7 +49,7 @@ impl Answers {
 
     /// The fan's requests stand first in the queue again.
     fn ask_again(&mut self, user: UserId, lane: &Lane) {
-        let mut queue = whole(&lane.joins);
+        let mut queue = lane.joins.lock();
         for answer in self.0.remove(&user).into_iter().flatten().rev() {
             queue.waiting.push_front((user, answer));
         }
@@ -88,7 +88,7 @@ struct Driving {
 impl Drop for Driving {
     fn drop(&mut self) {
         if self.armed {
-            let mut queue = whole(&self.lane.joins);
+            let mut queue = self.lane.joins.lock();
             queue.driven = false;
             queue.waiting.clear();
         }
@@ -101,7 +101,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let (answer, heard) = oneshot::channel();
         let lane = self.lane(concert);
         let first = {
-            let mut queue = whole(&lane.joins);
+            let mut queue = lane.joins.lock();
             if queue.waiting.len() >= MOST_WAITING {
                 return Err(StoreError::Unavailable("too many join at once".into()));
             }
@@ -120,7 +120,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let lane = Arc::clone(&driving.lane);
         loop {
             let batch: Vec<_> = {
-                let mut queue = whole(&lane.joins);
+                let mut queue = lane.joins.lock();
                 if queue.waiting.is_empty() {
                     (queue.driven, driving.armed) = (false, false);
                     return;
@@ -256,7 +256,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         lane: &Lane,
         placed: &[Placed],
     ) -> Option<Vec<Option<Whereabouts>>> {
-        if whole(&lane.joins).store_left_alone_until_ms > self.context.monotonic_ms() {
+        if lane.joins.lock().store_left_alone_until_ms > self.context.monotonic_ms() {
             return None;
         }
         let numbers = || placed.iter().filter(|place| place.new && place.number > 0).map(|place| place.number);
@@ -277,7 +277,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             Err(error) => {
                 tracing::warn!(%error, concert_id = %concert, "the line's store does not hear of joins; they are on disk");
                 let until = self.context.monotonic_ms() + LEFT_ALONE_MS;
-                whole(&lane.joins).store_left_alone_until_ms = until;
+                lane.joins.lock().store_left_alone_until_ms = until;
                 None
             }
         }

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -16,6 +16,7 @@ use onsale_domain::{
     ids::{ConcertId, UserId},
     queue::{DrawSeed, Eta},
 };
+use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
@@ -121,10 +122,6 @@ pub struct Keeper<P, L, C> {
     commitments: Mutex<HashMap<ConcertId, Option<[u8; 32]>>>,
 }
 
-pub(super) fn whole<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 pub(super) fn count(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
@@ -160,12 +157,12 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     }
 
     pub(super) fn lane(&self, concert: ConcertId) -> Arc<Lane> {
-        Arc::clone(whole(&self.lanes).entry(concert).or_default())
+        Arc::clone(self.lanes.lock().entry(concert).or_default())
     }
 
     /// Whether this process has had to do with the line before.
     pub fn knows(&self, concert: ConcertId) -> bool {
-        whole(&self.lanes).contains_key(&concert)
+        self.lanes.lock().contains_key(&concert)
     }
 
     /// Sweeps, draws, fills gaps, applies a concert's settings, and promotes what is due. To be called every half a second or
@@ -280,7 +277,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     fn is_time_to_check(&self, lane: &Lane) -> bool {
         let now = self.context.monotonic_ms();
-        let mut memory = whole(&lane.memory);
+        let mut memory = lane.memory.lock();
         let due = memory.checked_at_ms.is_none_or(|at| now - at >= CHECK_EVERY_MS);
         if due {
             memory.checked_at_ms = Some(now);
@@ -389,31 +386,31 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 break;
             }
         }
-        whole(&lane.memory).stranger_since = None;
+        lane.memory.lock().stranger_since = None;
         *one = run;
         Ok(opened)
     }
 
     /// The seed of a concert's opening draw.
     pub async fn seed(&self, id: ConcertId) -> Result<DrawSeed, StoreError> {
-        let known = whole(&self.seeds).get(&id).copied();
+        let known = self.seeds.lock().get(&id).copied();
         if let Some(seed) = known {
             return Ok(seed);
         }
         let seed = self.database.draw_seed(id, self.context.seed()).await?;
-        whole(&self.seeds).insert(id, seed);
+        self.seeds.lock().insert(id, seed);
         Ok(seed)
     }
 
     /// What was committed to before the opening draw; `None` when the line has none.
     pub async fn commitment(&self, concert: &Concert) -> Result<Option<[u8; 32]>, StoreError> {
-        if let Some(known) = whole(&self.commitments).get(&concert.id) {
+        if let Some(known) = self.commitments.lock().get(&concert.id) {
             return Ok(*known);
         }
         let commitment = self.database.draw(concert.id).await?.map(|draw| draw.commitment);
         // Before the sale a draw may still be committed to.
         if commitment.is_some() || has_opened(concert) {
-            whole(&self.commitments).insert(concert.id, commitment);
+            self.commitments.lock().insert(concert.id, commitment);
         }
         Ok(commitment)
     }
@@ -421,7 +418,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     /// Gives registered fans their numbers once the line has opened, in bounded steps; while one part is drawn, the one before is
     /// entered. Answers up to which number, when there was anything to draw.
     async fn draw(&self, id: ConcertId, lane: &Lane, head: LineHead, entered: i64) -> Result<Option<i64>, StoreError> {
-        if whole(&lane.memory).draw_finished {
+        if lane.memory.lock().draw_finished {
             return Ok(None);
         }
         let mut entered = entered;
@@ -441,21 +438,21 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             }
         }
         let finished = self.database.finish_draw(id).await?;
-        whole(&lane.memory).draw_finished = finished;
+        lane.memory.lock().draw_finished = finished;
         Ok(head.draws.then_some(entered))
     }
 
     /// Notes what a fan was told, for the report; a sample when many are.
     pub fn note_told(&self, id: ConcertId, number: i64, eta: Eta) {
         let lane = self.lane(id);
-        let mut told = whole(&lane.told);
+        let mut told = lane.told.lock();
         if told.len() < TOLD {
             told.push(Told { number, eta });
         }
     }
 
     async fn flush_told(&self, id: ConcertId, lane: &Lane, now_ms: i64) {
-        let told = std::mem::take(&mut *whole(&lane.told));
+        let told = std::mem::take(&mut *lane.told.lock());
         if told.is_empty() {
             return;
         }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    keeper::{BATCH, Keeper, Lane, LineDatabase, PART, PLACES, PLACES_SENT, count, lost, whole},
+    keeper::{BATCH, Keeper, Lane, LineDatabase, PART, PLACES, PLACES_SENT, count, lost},
     model::{Event, Loading, News},
     place::Place,
     ports::{LineStore, NewLife, Seeds, Written},
@@ -65,9 +65,9 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
     /// process does. Answers what to tell who asked meanwhile.
     pub(super) async fn meet_stranger(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
         let now = self.context.monotonic_ms();
-        let since = *whole(&lane.memory).stranger_since.get_or_insert(now);
+        let since = *lane.memory.lock().stranger_since.get_or_insert(now);
         if now - since > PATIENCE_MS {
-            whole(&lane.memory).stranger_since = None;
+            lane.memory.lock().stranger_since = None;
             let _one = lane.settling.lock().await;
             self.load(concert).await?;
         }

@@ -1,11 +1,9 @@
 //! One snapshot per line and process, refreshed by one call of the store however many ask.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use onsale_domain::{ids::ConcertId, queue::PaceMeter};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::{
@@ -52,10 +50,10 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
     }
 
     fn cell(&self, concert: ConcertId) -> Arc<Cell> {
-        if let Some(cell) = self.cells.read().unwrap_or_else(PoisonError::into_inner).get(&concert) {
+        if let Some(cell) = self.cells.read().get(&concert) {
             return Arc::clone(cell);
         }
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = self.cells.write();
         let cell = cells.entry(concert).or_insert_with(|| {
             Arc::new(Cell {
                 current: RwLock::new(None),
@@ -71,7 +69,7 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
     /// there is no earlier snapshot.
     pub async fn fresh(&self, concert: ConcertId) -> Result<Option<Arc<Snapshot>>, StoreError> {
         let cell = self.cell(concert);
-        let current = || cell.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = || cell.current.read().clone();
         let younger_than = |snapshot: &Option<Arc<Snapshot>>, ms: i64| {
             snapshot.as_ref().is_some_and(|snapshot| self.clock.monotonic_ms() - snapshot.taken_ms < ms)
         };
@@ -124,7 +122,7 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
                 }
                 failed => {
                     // The store does not answer, or is not the one that the line lives on: the last snapshot holds.
-                    let last = cell.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+                    let last = cell.current.read().clone();
                     let Some(last) = last else { return failed.map(|_| None) };
                     let held =
                         Snapshot { reachable: false, taken_ms: self.clock.monotonic_ms(), ..Snapshot::clone(&last) };
@@ -139,7 +137,7 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
 
     /// How many lines this process keeps something of.
     pub fn lines(&self) -> usize {
-        self.cells.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.cells.read().len()
     }
 
     /// Hears of every new snapshot of a line.
@@ -150,7 +148,7 @@ impl<Q: StockQueries, L: LineStore, C: Clock> Snapshots<Q, L, C> {
     /// Refreshes the lines that somebody watches. To be called every quarter of a second.
     pub async fn refresh_watched(&self) {
         let watched: Vec<ConcertId> = {
-            let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+            let cells = self.cells.read();
             cells.iter().filter(|(_, cell)| cell.news.receiver_count() > 0).map(|(concert, _)| *concert).collect()
         };
         for concert in watched {
@@ -208,7 +206,7 @@ fn take_over(following: &mut Following, raw: RawSnapshot) -> Snapshot {
 
 fn publish(cell: &Cell, snapshot: Snapshot) -> Arc<Snapshot> {
     let snapshot = Arc::new(snapshot);
-    *cell.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
+    *cell.current.write() = Some(Arc::clone(&snapshot));
     cell.news.send_if_modified(|known| {
         // Followers wake when there is something to tell them.
         let changed = known.as_ref().is_none_or(|known| known.differs_for_followers(&snapshot));

@@ -1,15 +1,12 @@
 //! The seats of a concert, counted rarely and told to many.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use onsale_domain::{
     ids::{ConcertId, ShowId},
     queue::Stock,
 };
+use parking_lot::{Mutex, RwLock};
 
 use crate::{context::Clock, error::StoreError};
 
@@ -123,7 +120,7 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
     }
 
     fn count_of(&self, concert: ConcertId) -> Arc<Count> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         Arc::clone(counts.entry(concert).or_default())
     }
 
@@ -131,7 +128,7 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
     /// asked for so long that it was not renewed. Never waits: a slow count holds up neither polls nor ticks.
     pub fn at_hand(&self, concert: ConcertId) -> Option<Arc<ConcertStock>> {
         let count = self.count_of(concert);
-        let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
+        let mut told = count.told.write();
         let now = self.clock.monotonic_ms();
         if now - std::mem::replace(&mut told.wanted_at_ms, now) >= WANTED_MS {
             told.stock = None;
@@ -151,9 +148,9 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
     /// when counting took more than a twentieth of that, so that it never costs more than 5 % of one connection.
     pub fn due(&self) -> Vec<ConcertId> {
         let now = self.clock.monotonic_ms();
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         let is_due = |count: &Count| {
-            let told = count.told.read().unwrap_or_else(PoisonError::into_inner);
+            let told = count.told.read();
             now >= told.again_at_ms && now - told.wanted_at_ms < WANTED_MS && count.counting.try_lock().is_ok()
         };
         counts.iter().filter(|(_, count)| is_due(count)).map(|(concert, _)| *concert).collect()
@@ -166,7 +163,7 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
         let asked_ms = self.clock.monotonic_ms();
         let _one = count.counting.lock().await;
         let begun_ms = self.clock.monotonic_ms();
-        let last = count.told.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = count.told.read().clone();
         let tried_since = last.tried.filter(|(at, _)| *at >= asked_ms);
         match (last.stock, tried_since) {
             (Some(stock), Some((_, true))) => return Ok(stock),
@@ -176,7 +173,7 @@ impl<Q: StockQueries, C: Clock> StockCache<Q, C> {
         }
         let counted = self.queries.concert_stock(concert).await.map(Arc::new);
         let done_ms = self.clock.monotonic_ms();
-        let mut told = count.told.write().unwrap_or_else(PoisonError::into_inner);
+        let mut told = count.told.write();
         told.tried = Some((begun_ms, counted.is_ok()));
         told.again_at_ms = done_ms + ((done_ms - begun_ms) * 20).max(COUNT_EVERY_MS);
         if let Ok(stock) = &counted {

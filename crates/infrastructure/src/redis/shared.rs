@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use deadpool_redis::{
     sentinel::{self, SentinelNodeConnectionInfo, SentinelServerType, TlsMode},
 };
 use onsale_application::error::StoreError;
+use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
 /// How to reach Redis and how long to wait for it.
@@ -156,18 +157,18 @@ struct Slot<L> {
 
 impl<L: Clone> Slot<L> {
     fn link(&self) -> (u64, Option<L>) {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.open.read().clone()
     }
 
     fn put(&self, link: L) -> u64 {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.write();
         *open = (open.0 + 1, Some(link));
         open.0
     }
 
     /// Drops the link that was seen to break, and not one that somebody has opened since.
     fn forget(&self, broken: u64) {
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.write();
         if open.0 == broken {
             open.1 = None;
         }

@@ -89,7 +89,7 @@ mod tests {
                 "zstd",
             ],
         ),
-        ("onsale-local-stack", &["nix", "thiserror", "tokio", "tracing"]),
+        ("onsale-local-stack", &["nix", "redis", "thiserror", "tokio", "tracing"]),
         (
             "onsale-server",
             &[

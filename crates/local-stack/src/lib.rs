@@ -4,12 +4,11 @@
 mod binaries;
 mod postgres;
 mod process;
-mod redis;
 mod redis_cluster;
 mod redis_node;
 mod redis_sentinel;
+mod redis_single;
 mod redis_tls;
-mod resp;
 mod tcp_proxy;
 
 use std::{
@@ -20,9 +19,9 @@ use std::{
 };
 
 use postgres::Postgres;
-use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinel::RedisSentinel;
+use redis_single::Redis;
 pub use redis_tls::{Certificate, RedisTls};
 
 /// Why a stack does not start or stop.

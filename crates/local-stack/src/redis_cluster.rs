@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use redis::InfoDict;
+
 use crate::{
     StackError,
-    redis_node::{Folder, Node, READY_WAIT, free_ports, until, urls},
-    resp,
+    redis_node::{Folder, Node, READY_WAIT, ask, free_ports, until, urls},
 };
 
 /// How many masters a cluster has.
@@ -73,14 +74,14 @@ impl RedisCluster {
     async fn form(&mut self, bus: &[u16]) -> Result<(), StackError> {
         for ((epoch, node), (first, last)) in (1..).zip(&self.nodes).zip(SLOTS) {
             let epoch: u32 = epoch;
-            resp::call(node.port, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch.to_string()]).await?;
-            resp::call(node.port, &["CLUSTER", "ADDSLOTSRANGE", first, last]).await?;
+            ask::<()>(node.port, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch.to_string()]).await?;
+            ask::<()>(node.port, &["CLUSTER", "ADDSLOTSRANGE", first, last]).await?;
         }
         let mut others = self.nodes.iter().zip(bus);
         if let Some((first, _)) = others.next() {
             for (other, bus) in others {
                 let (port, bus) = (other.port.to_string(), bus.to_string());
-                resp::call(first.port, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
+                ask::<()>(first.port, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
             }
         }
         self.wait_until_ok().await
@@ -90,10 +91,10 @@ impl RedisCluster {
     async fn wait_until_ok(&self) -> Result<(), StackError> {
         for node in &self.nodes {
             let ok = until(READY_WAIT, || async {
-                resp::call(node.port, &["CLUSTER", "INFO"]).await.is_ok_and(|info| {
-                    ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"]
+                ask::<InfoDict>(node.port, &["CLUSTER", "INFO"]).await.is_ok_and(|info| {
+                    [("cluster_state", "ok"), ("cluster_slots_ok", "16384"), ("cluster_known_nodes", "3")]
                         .iter()
-                        .all(|line| info.text().lines().any(|has| has == *line))
+                        .all(|(name, value)| info.get::<String>(name).is_some_and(|has| has == *value))
                 })
             });
             if !ok.await {

@@ -11,11 +11,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisResult};
 
 use crate::{
     StackError, binaries, io,
     process::{self, Server},
-    resp,
 };
 
 /// What Sentinels call the master.
@@ -23,6 +23,9 @@ pub(crate) const MASTER_NAME: &str = "onsale";
 
 /// Longest wait for a process to answer, and for a set to be complete.
 pub(crate) const READY_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest wait for one answer, connecting included.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// How long to wait between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -37,6 +40,27 @@ pub(crate) async fn until<F: Future<Output = bool>>(limit: Duration, mut holds: 
         }
     };
     tokio::time::timeout(limit, looking).await.is_ok()
+}
+
+/// Sends one command to a server on loopback, over a connection of its own.
+pub(crate) async fn ask<T: FromRedisValue>(port: u16, words: &[&str]) -> Result<T, StackError> {
+    let answer = tokio::time::timeout(ANSWER_WAIT, exchange(port, words)).await;
+    let what = || format!("Redis on port {port}, asked for {}", words.join(" "));
+    match answer {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(StackError::Failed(format!("{}: {error}", what()))),
+        Err(_) => Err(StackError::Io { what: what(), source: std::io::ErrorKind::TimedOut.into() }),
+    }
+}
+
+async fn exchange<T: FromRedisValue>(port: u16, words: &[&str]) -> RedisResult<T> {
+    // The caller waits so long and no longer; the client's own bounds are shorter.
+    let unbounded = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let client = Client::open(("127.0.0.1", port))?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&unbounded).await?;
+    let mut command = Cmd::new();
+    command.arg(words);
+    command.query_async(&mut connection).await
 }
 
 /// Free ports on loopback. They are below those that the system gives to outgoing connections: a process that is down
@@ -132,7 +156,7 @@ impl Node {
         let server = self.server.insert(Server::spawn(command, &self.log, None, Signal::SIGTERM, Signal::SIGKILL)?);
         let answering = async {
             while !server.has_ended() {
-                if resp::call(self.port, &["PING"]).await.is_ok_and(|reply| reply.text() == "PONG") {
+                if ask::<String>(self.port, &["PING"]).await.is_ok_and(|answer| answer == "PONG") {
                     return true;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;

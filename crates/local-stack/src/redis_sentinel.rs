@@ -1,11 +1,12 @@
 //! A private Redis with a replica, watched by Sentinels.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use redis::{InfoDict, Role};
 
 use crate::{
     StackError,
-    redis_node::{Folder, MASTER_NAME, Node, READY_WAIT, free_ports, until, urls},
-    resp,
+    redis_node::{Folder, MASTER_NAME, Node, READY_WAIT, ask, free_ports, until, urls},
     tcp_proxy::TcpProxy,
 };
 
@@ -96,21 +97,19 @@ impl RedisSentinel {
 
     /// Waits until all Sentinels say that the replica is the master, and it says so itself.
     pub async fn wait_for_failover(&mut self) -> Result<(), StackError> {
-        let port = self.replica.port.to_string();
+        let port = self.replica.port;
         for sentinel in &self.sentinels {
             let moved = until(FAILOVER_WAIT, || async {
-                resp::call(sentinel.port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME])
+                ask::<(String, u16)>(sentinel.port, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME])
                     .await
-                    .is_ok_and(|address| address.list().get(1).is_some_and(|part| part.text() == port))
+                    .is_ok_and(|(_, of_master)| of_master == port)
             });
             if !moved.await {
                 return Err(sentinel.failed("knows no new master"));
             }
         }
         let is_master = until(READY_WAIT, || async {
-            resp::call(self.replica.port, &["ROLE"])
-                .await
-                .is_ok_and(|role| role.list().first().is_some_and(|part| part.text() == "master"))
+            ask::<Role>(port, &["ROLE"]).await.is_ok_and(|role| matches!(role, Role::Primary { .. }))
         });
         if !is_master.await {
             return Err(self.replica.failed("does not become the master"));
@@ -130,9 +129,9 @@ impl RedisSentinel {
 /// Waits until the replica has the master's keys.
 async fn wait_for_copy(replica: &Node) -> Result<(), StackError> {
     let linked = until(READY_WAIT, || async {
-        resp::call(replica.port, &["INFO", "replication"])
+        ask::<InfoDict>(replica.port, &["INFO", "replication"])
             .await
-            .is_ok_and(|info| info.text().lines().any(|line| line == "master_link_status:up"))
+            .is_ok_and(|info| info.get::<String>("master_link_status").is_some_and(|status| status == "up"))
     });
     if linked.await { Ok(()) } else { Err(replica.failed("does not copy its master")) }
 }
@@ -141,11 +140,15 @@ async fn wait_for_copy(replica: &Node) -> Result<(), StackError> {
 async fn wait_for_acquaintance(sentinels: &[Node]) -> Result<(), StackError> {
     for sentinel in sentinels {
         let acquainted = until(READY_WAIT, || async {
-            let quorum = resp::call(sentinel.port, &["SENTINEL", "CKQUORUM", MASTER_NAME]).await;
-            let replicas = resp::call(sentinel.port, &["SENTINEL", "REPLICAS", MASTER_NAME]).await;
-            quorum.is_ok_and(|answer| answer.text().starts_with("OK 3 usable"))
-                && replicas.is_ok_and(|replicas| match replicas.list() {
-                    [replica] => field(replica, "flags") == "slave" && field(replica, "master-link-status") == "ok",
+            let quorum = ask::<String>(sentinel.port, &["SENTINEL", "CKQUORUM", MASTER_NAME]).await;
+            let replicas: Result<Vec<HashMap<String, String>>, StackError> =
+                ask(sentinel.port, &["SENTINEL", "REPLICAS", MASTER_NAME]).await;
+            let has = |replica: &HashMap<String, String>, name: &str, value: &str| {
+                replica.get(name).is_some_and(|has| has == value)
+            };
+            quorum.is_ok_and(|answer| answer.starts_with("OK 3 usable"))
+                && replicas.is_ok_and(|replicas| match replicas.as_slice() {
+                    [replica] => has(replica, "flags", "slave") && has(replica, "master-link-status", "ok"),
                     _ => false,
                 })
         });
@@ -154,10 +157,4 @@ async fn wait_for_acquaintance(sentinels: &[Node]) -> Result<(), StackError> {
         }
     }
     Ok(())
-}
-
-/// A value out of a list of names and values.
-fn field<'a>(list: &'a resp::Reply, name: &str) -> &'a str {
-    let mut parts = list.list().iter().map(resp::Reply::text);
-    parts.find(|part| *part == name).and_then(|_| parts.next()).unwrap_or_default()
 }

@@ -6,14 +6,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::{
     StackConfig, StackError, binaries, io,
     process::{self, Server},
+    redis_node::ask,
 };
 
 pub(crate) struct Redis {
@@ -72,23 +69,12 @@ impl Redis {
             if self.server.has_ended() {
                 break;
             }
-            if self.answers().await {
+            if ask::<String>(self.port, &["PING"]).await.is_ok_and(|answer| answer == "PONG") {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Err(StackError::Failed(format!("Redis does not start; the end of its log:\n{}", process::tail(&self.log))))
-    }
-
-    async fn answers(&self) -> bool {
-        let ping = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-            stream.write_all(b"PING\r\n").await?;
-            let mut answer = [0_u8; 5];
-            stream.read_exact(&mut answer).await?;
-            Ok::<bool, std::io::Error>(&answer == b"+PONG")
-        };
-        matches!(tokio::time::timeout(Duration::from_secs(1), ping).await, Ok(Ok(true)))
     }
 }
 

@@ -158,7 +158,7 @@ async fn never_again_18_paying_races_expiring_and_exactly_one_happens() {
         tokio::spawn(async move {
             let mut ended = 0;
             for _ in 0..400 {
-                let four = futures_util::join!(
+                let four = tokio::join!(
                     postgres.sweep_holds(5),
                     postgres.sweep_holds(5),
                     postgres.sweep_holds(5),
@@ -201,7 +201,7 @@ async fn paying_races_releasing_and_exactly_one_happens() {
     let outcomes = at_once(held.iter().map(|(fan, id)| {
         let (payer, releaser) = (fan.at(&apps[0].base), fan.at(&apps[1].base));
         let (pay, release) = (format!("reservations/{id}/payment"), format!("reservations/{id}"));
-        async move { futures_util::join!(payer.post_empty(&pay), releaser.delete(&release)) }
+        async move { tokio::join!(payer.post_empty(&pay), releaser.delete(&release)) }
     }))
     .await;
     for (paid, released) in &outcomes {

@@ -475,7 +475,7 @@ async fn a_move_of_a_show_and_its_first_hold_exclude_each_other() {
         let body = json!({ "starts_at": "2100-02-02T10:00:00Z" });
         let (show, reserve) = (format!("admin/shows/{}", sale.show), format!("shows/{}/reservations", sale.show));
         let fan = fan.at(&apps[1].base);
-        let (moved, held) = futures_util::join!(
+        let (moved, held) = tokio::join!(
             operator.send("PATCH", &show, &[("If-Match", "\"1\"")], body),
             fan.post(&reserve, App::choice(&seats))
         );

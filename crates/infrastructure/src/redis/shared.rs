@@ -3,6 +3,10 @@
 //! Many tasks on one multiplexed connection pipeline by themselves. Checking a connection out of the pool for each
 //! command would send two more commands and throw that away, at half to a fifth of the throughput; so the pool is
 //! only asked for a connection when a shared one has to be (re)opened.
+//!
+//! Why not redis's `ConnectionManager` (1.8): it knows the one address of its client, and has no form for sentinels or a
+//! cluster; it keeps a link that answers READONLY (the master is another one now) or that timed out (the wire is
+//! silent); it does not send again what a broken link swallowed. Like `Slot`, it replaces only the link that broke.
 
 use std::{
     sync::{

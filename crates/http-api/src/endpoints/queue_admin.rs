@@ -49,7 +49,8 @@ impl<'de> Deserialize<'de> for QueuePolicyDto {
         {
             return Err(D::Error::missing_field(missing.name));
         }
-        if let Some(unknown) = members.keys().find(|name| QueuePolicy::SETTINGS.iter().all(|known| known.name != *name)) {
+        if let Some(unknown) = members.keys().find(|name| QueuePolicy::SETTINGS.iter().all(|known| known.name != *name))
+        {
             return Err(D::Error::custom(format!("unknown field `{unknown}`")));
         }
         let policy = serde_json::from_value(members.into()).map_err(D::Error::custom)?;

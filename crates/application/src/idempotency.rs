@@ -12,19 +12,8 @@ use crate::{
     transaction::{Transaction, UnitOfWork},
 };
 
-/// An answer as it was, and will be, sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAnswer {
-    /// HTTP status, 200 to 299.
-    pub status: u16,
-    /// The `Location` header, if there was one.
-    pub location: Option<String>,
-    /// The JSON body.
-    pub body: String,
-}
-
-/// How a finished write is turned into the answer that is stored with it.
-pub type Render<T> = Box<dyn Fn(&T) -> StoredAnswer + Send + Sync>;
+/// How a finished write is turned into the text of the answer, which is stored with it and means nothing here.
+pub type Render<T> = Box<dyn Fn(&T) -> String + Send + Sync>;
 
 /// A write that may be repeated.
 pub struct Idempotent<T> {
@@ -53,7 +42,7 @@ pub enum Claim {
         /// The fingerprint of that request.
         request_hash: [u8; 32],
         /// What it was answered.
-        answer: StoredAnswer,
+        answer: String,
     },
     /// Another transaction is doing it right now.
     InFlight,
@@ -69,7 +58,7 @@ pub trait IdempotencyKeys: Send {
         &mut self,
         user: UserId,
         key: &RequestKey,
-        answer: &StoredAnswer,
+        answer: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -88,7 +77,7 @@ pub enum KeyRefusal {
 #[derive(Debug, Clone)]
 pub struct Answered<T> {
     /// What to answer.
-    pub answer: StoredAnswer,
+    pub answer: String,
     /// What this call did; `None` when an earlier one had done it.
     pub done: Option<T>,
 }

@@ -16,7 +16,6 @@ use crate::{
     context::Clock,
     error::StoreError,
     line::{ConcertStock, Gate, GateRefusal, Purpose, ShowStock, StockCache, StockQueries},
-    selling::ReservationQueries,
 };
 
 /// How long one load of a show's seats is shared, in milliseconds. With the time of a load on top this stays below
@@ -108,6 +107,12 @@ impl SeatMap {
     }
 }
 
+/// Knows whose shows are.
+pub trait ShowConcerts: Send + Sync + 'static {
+    /// The concert of a show, whatever its stage.
+    fn concert_of_show(&self, show: ShowId) -> impl Future<Output = Result<Option<ConcertId>, StoreError>> + Send;
+}
+
 /// Loads seats.
 pub trait SeatMapStore: Send + Sync + 'static {
     /// All seats of a show by the database's clock; `None` when there is no such show.
@@ -169,7 +174,7 @@ pub struct SeatMapsFacade<M, G, Q, K, C> {
     pub stock: Arc<StockCache<Q, C>>,
 }
 
-impl<M, G, Q: ReservationQueries, K: Catalogue, C> SeatMapsFacade<M, G, Q, K, C> {
+impl<M, G, Q: ShowConcerts, K: Catalogue, C> SeatMapsFacade<M, G, Q, K, C> {
     /// The concert of a show that fans may see; from memory when it was asked for before.
     async fn public_concert_of(&self, show: ShowId) -> Result<ConcertId, SeatMapError> {
         let concert = self.shows.concert_of_show(show).await?.ok_or(SeatMapError::NotFound)?;
@@ -186,7 +191,7 @@ impl<M, G, Q, K, C> SeatMaps for SeatMapsFacade<M, G, Q, K, C>
 where
     M: SharedSeatMaps,
     G: Gate,
-    Q: ReservationQueries + StockQueries,
+    Q: ShowConcerts + StockQueries,
     K: Catalogue + 'static,
     C: Clock,
 {

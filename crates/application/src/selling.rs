@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::{
     context::{Clock, Ids},
     error::StoreError,
-    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
+    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, Work},
     line::{Gate, GateRefusal, HOLD_WITHIN_MS, Purpose},
     page::{Page, rows_for},
-    seat_maps::{SeatView, SharedSeatMaps},
+    seat_maps::{SeatView, SharedSeatMaps, ShowConcerts},
     tickets::Ticket,
     transaction::{Transaction, UnitOfWork},
 };
@@ -209,8 +209,6 @@ pub trait ReservationQueries: Send + Sync + 'static {
         before: Option<ReservationId>,
         limit: i64,
     ) -> impl Future<Output = Result<Vec<Reservation>, StoreError>> + Send;
-    /// The concert of a show, whatever its stage.
-    fn concert_of_show(&self, show: ShowId) -> impl Future<Output = Result<Option<ConcertId>, StoreError>> + Send;
 }
 
 /// A seat that was asked for and cannot be had, as it is now.
@@ -298,7 +296,7 @@ pub trait Selling: Send + Sync {
         queue_token: Option<String>,
         choices: Vec<SeatChoice>,
         idempotent: Idempotent<Reservation>,
-    ) -> Result<StoredAnswer, ReserveError>;
+    ) -> Result<String, ReserveError>;
     /// One reservation of the fan.
     async fn reservation(&self, id: ReservationId, fan: UserId) -> Result<Reservation, ReservationError>;
     /// The fan's reservations, newest first, and whether there are more.
@@ -317,7 +315,7 @@ pub trait Selling: Send + Sync {
         id: ReservationId,
         fan: UserId,
         idempotent: Idempotent<Payment>,
-    ) -> Result<StoredAnswer, ReservationError>;
+    ) -> Result<String, ReservationError>;
 }
 
 /// Selling over the database, the gate and the shared seat maps.
@@ -475,7 +473,7 @@ impl<Tx: Payments> Work<Tx, Payment, PayFailure> for PayWork {
 
 impl<U, Q, G, M, C> SellingFacade<U, Q, G, M, C>
 where
-    Q: ReservationQueries,
+    Q: ReservationQueries + ShowConcerts,
     M: SharedSeatMaps,
 {
     async fn own(&self, id: ReservationId, fan: UserId) -> Result<Reservation, ReservationError> {
@@ -506,7 +504,7 @@ impl<U, Q, G, M, C> Selling for SellingFacade<U, Q, G, M, C>
 where
     U: UnitOfWork,
     U::Tx: Holds + Payments + IdempotencyKeys,
-    Q: ReservationQueries + HoldQueries,
+    Q: ReservationQueries + ShowConcerts + HoldQueries,
     G: Gate,
     M: SharedSeatMaps,
     C: Clock + Ids,
@@ -518,7 +516,7 @@ where
         queue_token: Option<String>,
         choices: Vec<SeatChoice>,
         idempotent: Idempotent<Reservation>,
-    ) -> Result<StoredAnswer, ReserveError> {
+    ) -> Result<String, ReserveError> {
         let concert = self.concert_of(show).await?;
         let give_up_at_ms = self.context.monotonic_ms() + HOLD_WITHIN_MS;
         let turn = match self.gate.pass(concert, fan, queue_token.as_deref(), Purpose::Hold).await {
@@ -612,7 +610,7 @@ where
         id: ReservationId,
         fan: UserId,
         idempotent: Idempotent<Payment>,
-    ) -> Result<StoredAnswer, ReservationError> {
+    ) -> Result<String, ReservationError> {
         let reservation = self.own(id, fan).await?;
         // Who repeats a payment under its key is told what came of the first.
         if reservation.state.may_be_paid().is_err() && idempotent.key.is_none() {

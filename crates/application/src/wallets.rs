@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     context::Ids,
     error::StoreError,
-    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, StoredAnswer, Work},
+    idempotency::{self, IdempotencyKeys, Idempotent, KeyRefusal, Work},
     page::{Page, rows_for},
     transaction::UnitOfWork,
 };
@@ -137,7 +137,7 @@ pub trait Wallets: Send + Sync {
         fan: UserId,
         amount_minor: i64,
         idempotent: Idempotent<Charge>,
-    ) -> Result<StoredAnswer, WalletError>;
+    ) -> Result<String, WalletError>;
 }
 
 /// Wallets over the database.
@@ -192,7 +192,7 @@ where
         fan: UserId,
         amount_minor: i64,
         idempotent: Idempotent<Charge>,
-    ) -> Result<StoredAnswer, WalletError> {
+    ) -> Result<String, WalletError> {
         if !self.free_top_up {
             return Err(WalletError::NoFreeTopUp);
         }

@@ -1,7 +1,7 @@
 //! What is wrong with a body that cannot be read as what a route expects: everything at once, in words, by the schema that the
 //! OpenAPI document shows.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, sync::OnceLock};
 
 use chrono::DateTime;
 use onsale_domain::fault::Faults;
@@ -14,10 +14,16 @@ const EXPLAINED: usize = 1 << 18;
 /// Most faults that are told.
 const TOLD: usize = 100;
 
-static SCHEMAS: LazyLock<Value> = LazyLock::new(|| {
-    crate::openapi::document().pointer_mut("/components/schemas").map(Value::take).unwrap_or_default()
-});
+/// The schemas of the document, from when the edge is put together. Without them nothing is explained.
+static SCHEMAS: OnceLock<Value> = OnceLock::new();
 const NOTHING: &Value = &Value::Null;
+
+/// Takes the schemas from the document.
+pub(crate) fn learn(document: &str) {
+    let mut document: Value = serde_json::from_str(document).unwrap_or_default();
+    // The document is the same for everybody in this process.
+    let _ = SCHEMAS.set(document.pointer_mut("/components/schemas").map(Value::take).unwrap_or_default());
+}
 
 /// The faults of a JSON text that is no `T`; none when the schema does not show them, as for a member that comes twice.
 pub(crate) fn faults<T: ToSchema>(bytes: &[u8]) -> Faults {
@@ -35,7 +41,7 @@ fn of<'a>(schema: &'a Value, keyword: &str) -> &'a Value {
 }
 
 fn named(name: &str) -> &'static Value {
-    of(&SCHEMAS, name)
+    of(SCHEMAS.get().unwrap_or(NOTHING), name)
 }
 
 /// The schema behind references and choices of one, and whether null will do, too.
@@ -165,6 +171,7 @@ mod tests {
     use crate::endpoints::reservations::NewReservation;
 
     fn told(body: &str) -> Vec<String> {
+        learn(&crate::openapi::text());
         faults::<NewReservation>(body.as_bytes())
             .iter()
             .map(|fault| format!("{}: {}", fault.field, fault.message))

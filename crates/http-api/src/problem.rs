@@ -25,7 +25,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use crate::code::Code;
-use crate::endpoints::seats::SeatNowDto;
+use crate::seat::SeatNowDto;
 
 /// A problem as it is sent.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -1,6 +1,6 @@
 //! The one table of everything that is served.
 
-use crate::problem::Code::{
+use crate::code::Code::{
     self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, BodyTooSlow, Busy, ConfirmationRequired,
     EmailTaken, Forbidden, HasSales, IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired,
     IdempotencyKeyReused, IfMatchRequired, InsufficientBalance, Internal, InvalidTransition, LineRecovering,

@@ -16,7 +16,7 @@ use onsale_application::{
     context::Ids,
     line::{Line, LineRecords},
     reports::Reports,
-    seat_maps::SeatMaps,
+    seat_maps::{SeatMap, SeatMaps},
     selling::Selling,
     tickets::Tickets,
     wallets::Wallets,
@@ -27,12 +27,10 @@ use uuid::Uuid;
 
 use crate::{
     conditional::Rendered,
-    endpoints::{
-        queue_records::Published,
-        seats::{RenderedSeats, SeatListKey},
-    },
+    explain,
     metrics::Metrics,
     problem::{ApiError, Code},
+    published::Published,
     streams::Streams,
 };
 
@@ -123,6 +121,22 @@ pub struct Probes {
     pub readiness: Readiness,
     /// For `/metrics`.
     pub scrape: Scrape,
+    /// For `/openapi.json`, as it is sent.
+    pub document: String,
+}
+
+/// Which list was rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SeatListKey {
+    pub(crate) show: Uuid,
+    pub(crate) section: Option<String>,
+}
+
+/// A list as it was last sent, and the seats that it was made from.
+#[derive(Clone)]
+pub struct RenderedSeats {
+    pub(crate) from: Arc<SeatMap>,
+    pub(crate) rendered: Rendered,
 }
 
 /// What every request can reach.
@@ -138,7 +152,7 @@ pub struct ApiState {
     /// Lines as everybody was last told of them; none when nothing is shared.
     pub overviews: Option<Cache<Uuid, Rendered>>,
     /// Published lists, part by part.
-    pub published: Published,
+    pub published: Arc<Published>,
     /// Writes.
     pub detached: Detached,
     /// Counters of the edge.
@@ -174,6 +188,7 @@ impl ApiState {
         metrics: Metrics,
         probes: Probes,
     ) -> Self {
+        explain::learn(&probes.document);
         let per_sec = positive(limits.user_requests_per_sec);
         let burst = positive(limits.user_requests_per_sec.saturating_mul(3));
         Self {
@@ -183,12 +198,12 @@ impl ApiState {
             seal,
             overviews: (!limits.overview_ttl.is_zero())
                 .then(|| Cache::builder().max_capacity(10_000).time_to_live(limits.overview_ttl).build()),
-            published: Published::default(),
+            published: Arc::default(),
             detached,
             metrics,
-            probes,
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
-            openapi: Rendered::new(crate::openapi::text()),
+            openapi: Rendered::new(probes.document.clone()),
+            probes,
             stopping: CancellationToken::new(),
             streams: Streams::new(limits.streams),
             per_user: RateLimiter::keyed(Quota::per_second(per_sec).allow_burst(burst)),

@@ -113,7 +113,7 @@ fn probes(
             telemetry::scrape(&registry)
         })
     };
-    Probes { readiness, scrape }
+    Probes { readiness, scrape, document: onsale_http_api::openapi::text() }
 }
 
 /// Connects nothing yet: connections are opened as they are needed, so an instance starts while a store is away.

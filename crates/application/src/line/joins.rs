@@ -2,10 +2,7 @@
 //! store together, and then answered. So a place is on disk before its fan hears of it, at a fraction of the cost of one
 //! commit per fan, and nobody waits for a timer.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use onsale_domain::{
     concert::SaleState,
@@ -14,7 +11,8 @@ use onsale_domain::{
 use tokio::sync::oneshot;
 
 use super::{
-    keeper::{Keeper, Lane, LineDatabase},
+    keeper::{Keeper, LineDatabase},
+    lane::{Answer, Lane},
     model::{Held, Joined, QueueTicket, Whereabouts},
     place::{Entrant, Entrants, Entry},
     ports::{Joiner, LineStore, Seeds, Taken},
@@ -32,8 +30,6 @@ const MOST_WAITING: usize = 16_384;
 const TRIES: usize = 6;
 /// Milliseconds for which the line's store is left alone after it did not answer: ticks tell it of the places meanwhile.
 const LEFT_ALONE_MS: i64 = 500;
-
-type Answer = oneshot::Sender<Result<Joined, StoreError>>;
 
 /// Who waits for an answer, by fan.
 struct Answers(HashMap<UserId, Vec<Answer>>);
@@ -67,15 +63,6 @@ struct Placed {
     number: i64,
     /// Where the fan is, as far as the database knows.
     recorded: Option<Whereabouts>,
-}
-
-/// Joins of one line that wait for their batch.
-#[derive(Default)]
-pub(super) struct JoinQueue {
-    waiting: VecDeque<(UserId, Answer)>,
-    /// Whether somebody takes batches from it.
-    driven: bool,
-    store_left_alone_until_ms: i64,
 }
 
 /// Whoever takes batches; when it ends by a panic, who waits hears of it and the next join starts another one.

@@ -5,10 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use onsale_domain::{
@@ -21,8 +18,7 @@ use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::{
-    joins::JoinQueue,
-    loading::both,
+    lane::Lane,
     model::{Call, Promotion, Slot, Swept, Tick, Ticked},
     place::{Entrant, Entrants, Entry, Place},
     ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, Seeds, Told, Written},
@@ -78,29 +74,6 @@ struct Sweeping {
     expired: i64,
     lapsed: i64,
     entered: i64,
-}
-
-/// What a process remembers of a line between two ticks.
-#[derive(Default)]
-pub(super) struct Memory {
-    draw_finished: bool,
-    pub(super) stranger_since: Option<i64>,
-    checked_at_ms: Option<i64>,
-}
-
-#[derive(Default)]
-pub(super) struct Lane {
-    /// One at a time writes news or loads; others wait, and then find it done: the last time that news were written to the end.
-    pub(super) settling: tokio::sync::Mutex<u64>,
-    /// How often news were begun to be written.
-    settling_begun: AtomicU64,
-    /// One at a time asks for loading; others are told that the line recovers.
-    pub(super) loading: tokio::sync::Mutex<()>,
-    pub(super) memory: Mutex<Memory>,
-    pub(super) joins: Mutex<JoinQueue>,
-    sweeping: tokio::sync::Mutex<()>,
-    sweep_wanted: AtomicBool,
-    told: Mutex<Vec<Told>>,
 }
 
 /// Runs lines.
@@ -426,7 +399,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             self.database.open_draw(id).await?;
             let mut drawn = 0;
             loop {
-                let (part, filled) = both(self.database.draw_part(id, BALLOTS), self.fill(id, entered, drawn)).await;
+                let (part, filled) = tokio::join!(self.database.draw_part(id, BALLOTS), self.fill(id, entered, drawn));
                 filled?;
                 entered = entered.max(drawn);
                 match part? {

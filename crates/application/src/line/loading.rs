@@ -1,11 +1,6 @@
 //! Loading: a line's store that was restarted, emptied or replaced gets everything from the database, in the original order.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::sync::Arc;
 
 use onsale_domain::{
     ids::{ConcertId, UserId},
@@ -15,7 +10,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    keeper::{BATCH, Keeper, Lane, LineDatabase, PART, PLACES, PLACES_SENT, count, lost},
+    keeper::{BATCH, Keeper, LineDatabase, PART, PLACES, PLACES_SENT, count, lost},
+    lane::Lane,
     model::{Event, Loading, News},
     place::Place,
     ports::{LineStore, NewLife, Seeds, Written},
@@ -32,32 +28,6 @@ const PATIENCE_MS: i64 = 5_000;
 /// A step of loading went on, or somebody else's loading has ended this one.
 fn go_on(goes_on: bool) -> Result<(), StoreError> {
     if goes_on { Ok(()) } else { Err(lost()) }
-}
-
-/// Runs two things at once and answers both.
-pub(super) async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
-    let (mut one, mut other) = (pin!(one), pin!(other));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|context| {
-        if first.is_none()
-            && let Poll::Ready(value) = one.as_mut().poll(context)
-        {
-            first = Some(value);
-        }
-        if second.is_none()
-            && let Poll::Ready(value) = other.as_mut().poll(context)
-        {
-            second = Some(value);
-        }
-        match (first.take(), second.take()) {
-            (Some(value), Some(other)) => Poll::Ready((value, other)),
-            (value, other) => {
-                (first, second) = (value, other);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L, C> {
@@ -136,7 +106,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             loaded += part.len();
             // The next ones are read while these are sent.
             let next = self.database.places(id, last.number, i64::MAX, life.passed, count(PLACES));
-            let (next, sent) = both(next, self.load_part(id, life.life, &part)).await;
+            let (next, sent) = tokio::join!(next, self.load_part(id, life.life, &part));
             sent?;
             part = next?;
         }

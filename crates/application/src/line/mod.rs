@@ -9,6 +9,7 @@ mod gate;
 mod guard;
 mod joins;
 mod keeper;
+mod lane;
 mod loading;
 mod model;
 mod place;

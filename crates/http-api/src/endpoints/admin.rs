@@ -2,11 +2,11 @@
 
 use actix_web::{HttpResponse, get, patch, post};
 use chrono::{DateTime, Utc};
-use onsale_application::catalogue::{CatalogueError, Concert, ConcertChanges, ShowChanges};
+use onsale_application::catalogue::{Concert, ConcertChanges, ShowChanges};
 use onsale_domain::{
     concert::SaleState,
     fault::Faults,
-    ids::{ConcertId, ShowId, UserId},
+    ids::{ConcertId, ShowId},
     queue::QueuePolicy,
     seat::{NewSeat, SeatBlock, seats_from},
     show::{HOLD_SECS_DEFAULT, SEATS_PER_FAN_DEFAULT},
@@ -23,7 +23,6 @@ use super::{
 use crate::{
     conditional::version_etag,
     extract::{BulkJson, Id, IfMatch, Json, Operator, State},
-    problem::ApiError,
 };
 
 /// A new concert.
@@ -145,26 +144,6 @@ fn concert(response: &mut actix_web::HttpResponseBuilder, concert: Concert) -> H
     response.insert_header(version_etag(concert.version)).json(ConcertDto::from(concert))
 }
 
-/// Edits a concert and makes its line follow at once.
-pub(super) async fn edit(
-    state: &State,
-    actor: UserId,
-    id: ConcertId,
-    expected: Option<i32>,
-    changes: ConcertChanges,
-) -> Result<Concert, ApiError> {
-    let (catalogue, line) = (state.facades.catalogue.clone(), state.facades.line.clone());
-    let write = async move {
-        let concert = catalogue.edit_concert(actor, id, expected, changes).await?;
-        // The schedulers would apply it at their next tick; a Redis that is away does not undo what is saved.
-        if let Err(error) = line.apply(&concert).await {
-            tracing::warn!(%error, concert_id = %id, "the line does not follow an edit yet; the next tick applies it");
-        }
-        Ok::<_, CatalogueError>(concert)
-    };
-    Ok(state.detached.run(write).await??)
-}
-
 /// Create a concert
 ///
 /// As a draft.
@@ -222,7 +201,7 @@ pub(crate) async fn edit_concert(
         return Err(Faults::one("sale_state", how).into());
     }
     let changes = ConcertChanges { title, description, sale_state, ..ConcertChanges::default() };
-    let edited = edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
+    let edited = super::edit_concert(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
     Ok(concert(&mut HttpResponse::Ok(), edited))
 }
 

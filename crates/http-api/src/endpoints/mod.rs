@@ -16,14 +16,18 @@ pub mod wallet;
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use onsale_application::{catalogue::PageStart, idempotency::StoredAnswer};
-use onsale_domain::fault::Faults;
+use onsale_application::catalogue::{CatalogueError, Concert, ConcertChanges, PageStart};
+use onsale_domain::{
+    fault::Faults,
+    ids::{ConcertId, UserId},
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::{scope, service_config::ServiceConfig};
 use uuid::Uuid;
 
 use crate::{
+    extract::State,
     problem::{ApiError, Code},
     state::Seal,
 };
@@ -172,21 +176,43 @@ fn cursor(start: PageStart, list: &str, seal: &Seal) -> String {
     format!("{text}_{sealed}")
 }
 
-/// A stored or fresh answer as a response.
-fn answer(answer: &StoredAnswer) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(answer.status).unwrap_or(actix_web::http::StatusCode::OK);
-    let mut response = HttpResponse::build(status);
-    if let Some(location) = &answer.location {
-        response.insert_header(("Location", location.as_str()));
-    }
-    response.insert_header(("Cache-Control", "no-store"));
-    response.content_type("application/json").body(answer.body.clone())
+/// Edits a concert and makes its line follow at once.
+async fn edit_concert(
+    state: &State,
+    actor: UserId,
+    id: ConcertId,
+    expected: Option<i32>,
+    changes: ConcertChanges,
+) -> Result<Concert, ApiError> {
+    let (catalogue, line) = (state.facades.catalogue.clone(), state.facades.line.clone());
+    let write = async move {
+        let concert = catalogue.edit_concert(actor, id, expected, changes).await?;
+        // The schedulers would apply it at their next tick; a Redis that is away does not undo what is saved.
+        if let Err(error) = line.apply(&concert).await {
+            tracing::warn!(%error, concert_id = %id, "the line does not follow an edit yet; the next tick applies it");
+        }
+        Ok::<_, CatalogueError>(concert)
+    };
+    Ok(state.detached.run(write).await??)
 }
 
-/// An answer of this status with this body.
-fn stored(status: u16, location: Option<String>, body: &impl serde::Serialize) -> StoredAnswer {
+/// A body as the text that is stored with a write, to be sent again when the request is repeated.
+fn written(body: &impl serde::Serialize) -> String {
     // These bodies are plain structs, which always serialise.
-    StoredAnswer { status, location, body: serde_json::to_string(body).unwrap_or_default() }
+    serde_json::to_string(body).unwrap_or_default()
+}
+
+/// The answer to a write that made something new, at once or when the request was repeated; `of` is where such things stand.
+fn created(body: String, of: Option<&str>) -> HttpResponse {
+    #[derive(Deserialize)]
+    struct New {
+        id: Uuid,
+    }
+    let mut response = HttpResponse::Created();
+    if let (Some(of), Ok(New { id })) = (of, serde_json::from_str(&body)) {
+        response.insert_header(("Location", format!("{of}/{id}")));
+    }
+    response.insert_header(("Cache-Control", "no-store")).content_type("application/json").body(body)
 }
 
 /// A body that is not to be kept by anyone.

@@ -10,14 +10,12 @@ use onsale_domain::ids::ConcertId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    ApiResult, instant, private,
-    seats::{SeatCountsDto, SectionDto},
-};
+use super::{ApiResult, instant, private};
 use crate::{
     conditional::Rendered,
     extract::{Id, QueueToken, SignedIn, State},
     problem::ApiError,
+    seat::{SeatCountsDto, SectionDto},
 };
 
 /// What everybody may know of a line.

@@ -232,13 +232,13 @@ pub(crate) async fn write_policy(
     body: Json<QueuePolicyDto>,
 ) -> ApiResult {
     let changes = ConcertChanges { policy: Some(body.value.into()), ..ConcertChanges::default() };
-    let concert = super::admin::edit(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
+    let concert = super::edit_concert(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
     policy_answer(&state, &concert).await
 }
 
 async fn become_(state: &State, operator: Operator, id: Id, expected: Option<i32>, next: SaleState) -> ApiResult {
     let changes = ConcertChanges { sale_state: Some(next), ..ConcertChanges::default() };
-    let concert = super::admin::edit(state, operator.0, ConcertId(id.0), expected, changes).await?;
+    let concert = super::edit_concert(state, operator.0, ConcertId(id.0), expected, changes).await?;
     let stats = state.facades.line.overview(&concert).await.map(|view| view.stats).unwrap_or_default();
     Ok(private(&stats_of(concert.sale_state, stats)))
 }
@@ -408,7 +408,7 @@ pub(crate) async fn admit(operator: Operator, state: State, id: Id, body: Json<N
 #[put("/admin/concerts/{id}/queue/message")]
 pub(crate) async fn write_message(operator: Operator, state: State, id: Id, body: Json<LineMessage>) -> ApiResult {
     let changes = ConcertChanges { message: Some(body.value.message), ..ConcertChanges::default() };
-    super::admin::edit(&state, operator.0, ConcertId(id.0), None, changes).await?;
+    super::edit_concert(&state, operator.0, ConcertId(id.0), None, changes).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,24 +1,13 @@
 //! What a line leaves behind, for everybody to check and for operators to read.
 
-use std::{sync::Arc, time::Duration};
-
 use actix_web::{HttpResponse, get};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
-use moka::future::Cache;
-use onsale_application::{
-    error::StoreError,
-    line::{DrawView, FanPlace, LineRecords},
-};
-use onsale_domain::{
-    fault::Faults,
-    ids::ConcertId,
-    queue::{LogEntry, LogHash},
-};
+use onsale_application::{error::StoreError, line::FanPlace};
+use onsale_domain::{fault::Faults, ids::ConcertId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::{sync::Semaphore, time::Instant};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -27,20 +16,8 @@ use crate::{
     connections::EndsInTime,
     extract::{Id, Operator, Query, SignedIn, State},
     problem::{ApiError, Code},
+    published::List,
 };
-
-/// Entries or ballots read and sent at once.
-const PART: i64 = 5_000;
-/// Bytes of parts that are kept.
-const PARTS_BYTES: u64 = 32 * 1024 * 1024;
-/// What has been published does not change, so a part is kept for a while.
-const PART_KEPT: Duration = Duration::from_mins(1);
-/// What comes behind the last part shows after this time.
-const LAST_PART_KEPT: Duration = Duration::from_secs(1);
-/// Loads of parts at the same time.
-const LOADS: usize = 2;
-/// Most readers of published lists at the same time; one who takes nothing is cut off with the connection.
-const READERS: usize = 256;
 
 /// Where to start.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -209,109 +186,7 @@ pub(crate) async fn my_places(user: SignedIn, state: State, query: Query<PageQue
     Ok(private(&MyPlacePage { items: page.items, next_cursor: page.next.map(|id| id.to_string()) }))
 }
 
-fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
-    let line = json!({
-        "index": entry.index,
-        "kind": entry.kind.as_str(),
-        "number": entry.number,
-        "place": entry.place.map(hex::encode),
-        "at_ms": entry.at_ms,
-        "hash": hex::encode(hash),
-    });
-    (entry.index, line.to_string())
-}
-
-fn ballot_line((number, ballot): &(i64, Uuid)) -> (i64, String) {
-    (*number, json!({ "number": number, "ballot": ballot }).to_string())
-}
-
-/// Which published list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum List {
-    Log,
-    Ballots,
-}
-
-/// A part of a published list: up to [`PART`] lines behind a position.
-struct Part {
-    text: Bytes,
-    /// Each line's position and where it ends in the text.
-    lines: Vec<(i64, usize)>,
-    /// Whether nothing stands behind it yet.
-    last: bool,
-    read_at: Instant,
-}
-
-/// Published lists as they were last sent, so that many readers cost one read of the database, and how many read it.
-pub struct Published {
-    parts: Cache<(Uuid, List, i64), Arc<Part>>,
-    draws: Cache<Uuid, Option<DrawView>>,
-    /// Loads at the same time. Who takes what was loaded slowly keeps nobody from loading.
-    loads: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
-}
-
-impl Default for Published {
-    fn default() -> Self {
-        // An empty part costs something too.
-        let size = |_: &(Uuid, List, i64), part: &Arc<Part>| {
-            u32::try_from(256 + part.text.len() + part.lines.len() * 16).unwrap_or(u32::MAX)
-        };
-        Self {
-            parts: Cache::builder().weigher(size).max_capacity(PARTS_BYTES).time_to_live(PART_KEPT).build(),
-            draws: Cache::builder().max_capacity(1_000).time_to_live(LAST_PART_KEPT).build(),
-            loads: Arc::new(Semaphore::new(LOADS)),
-            readers: Arc::new(Semaphore::new(READERS)),
-        }
-    }
-}
-
-async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i64) -> Result<Part, StoreError> {
-    let id = ConcertId(concert);
-    let found: Vec<(i64, String)> = match list {
-        List::Log => records.log(id, from, PART).await?.iter().map(log_line).collect(),
-        List::Ballots => records.ballots(id, from, PART).await?.iter().map(ballot_line).collect(),
-    };
-    let last = i64::try_from(found.len()).unwrap_or(i64::MAX) < PART;
-    let (mut text, mut lines) = (String::new(), Vec::with_capacity(found.len()));
-    for (position, line) in found {
-        text += &line;
-        text.push('\n');
-        lines.push((position, text.len()));
-    }
-    Ok(Part { text: text.into(), lines, last, read_at: Instant::now() })
-}
-
-impl Part {
-    /// The lines behind `after`, at most `most`, without copying them, and how many they are.
-    fn behind(&self, after: i64, most: usize) -> (Bytes, usize) {
-        let skipped = self.lines.partition_point(|(position, _)| *position <= after);
-        let taken = (self.lines.len() - skipped).min(most);
-        let end_of =
-            |count: usize| count.checked_sub(1).and_then(|index| self.lines.get(index)).map_or(0, |(_, end)| *end);
-        (self.text.slice(end_of(skipped)..end_of(skipped + taken)), taken)
-    }
-}
-
-/// A part of a published list, from memory or read once for everybody who asks.
-async fn part_of(state: &State, concert: Uuid, list: List, from: i64) -> Result<Arc<Part>, StoreError> {
-    let published = &state.published;
-    let key = (concert, list, from);
-    if published.parts.get(&key).await.is_some_and(|part| part.last && part.read_at.elapsed() > LAST_PART_KEPT) {
-        published.parts.invalidate(&key).await;
-    }
-    let load = async {
-        let _turn = published.loads.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))?;
-        read_part(&*state.facades.line_records, concert, list, from).await.map(Arc::new)
-    };
-    published.parts.try_get_with(key, load).await.map_err(|error| {
-        tracing::warn!(%error, "a published list was cut off");
-        error.shared()
-    })
-}
-
-/// The lines behind `after`, at most `most`, part by part. A stream that ends with an error is cut off, which the client
-/// sees; the log line says why.
+/// A published list, unless as many are read as may be.
 fn list(
     state: &State,
     concert: Uuid,
@@ -319,26 +194,8 @@ fn list(
     after: i64,
     most: usize,
 ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, ApiError> {
-    let permit = Arc::clone(&state.published.readers).try_acquire_owned().map_err(|_| ApiError::new(Code::Busy))?;
-    let state = state.clone();
-    // The log has every index, so its parts begin at round ones, whatever was asked for, and readers share them.
-    let from = if list == List::Log { after / PART * PART } else { after };
-    Ok(stream::try_unfold(Some((from, after, most, permit)), move |mut reading| {
-        let state = state.clone();
-        async move {
-            while let Some((from, after, most, permit)) = reading.filter(|(_, _, most, _)| *most > 0) {
-                let part = part_of(&state, concert, list, from).await?;
-                let (text, taken) = part.behind(after, most);
-                let next = part.lines.last().filter(|_| !part.last).map(|(position, _)| *position);
-                reading = next.map(|next| (next, after.max(next), most - taken, permit));
-                // An empty piece would end the answer.
-                if !text.is_empty() {
-                    return Ok::<_, StoreError>(Some((text, reading)));
-                }
-            }
-            Ok(None)
-        }
-    }))
+    let lines = state.published.list(&state.facades.line_records, concert, list, after, most);
+    lines.ok_or_else(|| ApiError::new(Code::Busy))
 }
 
 /// An answer that is sent part by part, within the time of a connection on which nothing is under way.
@@ -375,8 +232,7 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
     let (after, most) = query.0.range()?;
-    let load = state.facades.line_records.draw(concert);
-    let draw = state.published.draws.try_get_with(id.0, load).await.map_err(|error| error.shared())?;
+    let draw = state.published.draw(&*state.facades.line_records, id.0).await?;
     let draw = draw.ok_or_else(|| ApiError::new(Code::NotFound))?;
     let head = json!({
         "concert": id.0,

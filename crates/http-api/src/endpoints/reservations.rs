@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ApiResult, PageQuery, answer, instant, private, stored, tickets::PaidTicketDto};
+use super::{ApiResult, PageQuery, created, instant, private, tickets::PaidTicketDto, written};
 use crate::{
     extract::{Id, IdempotencyKey, Json, Query, QueueToken, SignedIn, State},
     problem::{ApiError, Code},
@@ -167,14 +167,11 @@ pub(crate) async fn reserve(
     let choices = choices.map(|seat| SeatChoice { seat_id: SeatId(seat.seat_id), version: seat.version }).collect();
     let idempotent = Idempotent {
         key: key.bound_to(&body.bytes),
-        render: Box::new(|reservation: &Reservation| {
-            let location = format!("/api/v1/reservations/{}", reservation.id);
-            stored(201, Some(location), &ReservationDto::from(reservation))
-        }),
+        render: Box::new(|reservation: &Reservation| written(&ReservationDto::from(reservation))),
     };
     let selling = state.facades.selling.clone();
     let write = async move { selling.reserve(ShowId(id.0), user.0, token.0, choices, idempotent).await };
-    Ok(answer(&state.detached.run(write).await??))
+    Ok(created(state.detached.run(write).await??, Some("/api/v1/reservations")))
 }
 
 /// List my reservations
@@ -228,9 +225,9 @@ pub(crate) async fn release(user: SignedIn, state: State, id: Id) -> ApiResult {
 pub(crate) async fn pay(user: SignedIn, state: State, id: Id, key: IdempotencyKey) -> ApiResult {
     let idempotent = Idempotent {
         key: key.bound_to(&[]),
-        render: Box::new(|payment: &Payment| stored(201, None, &PaymentDto::from(payment))),
+        render: Box::new(|payment: &Payment| written(&PaymentDto::from(payment))),
     };
     let selling = state.facades.selling.clone();
     let write = async move { selling.pay(ReservationId(id.0), user.0, idempotent).await };
-    Ok(answer(&state.detached.run(write).await??))
+    Ok(created(state.detached.run(write).await??, None))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{ApiResult, PageQuery, answer, instant, private, stored};
+use super::{ApiResult, PageQuery, created, instant, private, written};
 use crate::extract::{IdempotencyKey, Json, Query, SignedIn, State};
 
 /// A wallet.
@@ -128,16 +128,15 @@ pub(crate) async fn charge(user: SignedIn, state: State, key: IdempotencyKey, bo
     let idempotent = Idempotent {
         key: Some(key.required(&body.bytes)?),
         render: Box::new(|charge: &Charge| {
-            let body = ChargeDto {
+            written(&ChargeDto {
                 id: charge.id,
                 amount_minor: charge.amount_minor,
                 balance_minor: charge.wallet.balance_minor,
                 currency: charge.wallet.currency.clone(),
-            };
-            stored(201, None, &body)
+            })
         }),
     };
     let wallets = state.facades.wallets.clone();
     let write = async move { wallets.charge(user.0, body.value.amount_minor, idempotent).await };
-    Ok(answer(&state.detached.run(write).await??))
+    Ok(created(state.detached.run(write).await??, None))
 }

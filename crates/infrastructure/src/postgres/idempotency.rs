@@ -3,7 +3,7 @@
 use diesel::{dsl, pg::Pg, prelude::*};
 use onsale_application::{
     error::StoreError,
-    idempotency::{Claim, IdempotencyKeys, RequestKey, StoredAnswer},
+    idempotency::{Claim, IdempotencyKeys, RequestKey},
 };
 use onsale_domain::ids::UserId;
 use sha2::{Digest, Sha256};
@@ -22,8 +22,6 @@ fn lock_number(user: UserId, key: &str) -> i64 {
 #[diesel(table_name = idempotency_keys, check_for_backend(Pg))]
 struct AnswerRow {
     request_hash: Vec<u8>,
-    status: i16,
-    location: Option<String>,
     body: String,
 }
 
@@ -33,8 +31,6 @@ struct NewAnswer {
     user_id: Uuid,
     key: String,
     request_hash: Vec<u8>,
-    status: i16,
-    location: Option<String>,
     body: String,
 }
 
@@ -48,23 +44,21 @@ impl IdempotencyKeys for PostgresTx {
         // Its own statement, so that it sees what the former holder of the lock committed.
         let stored = idempotency_keys::table.find((user.0, key.key.clone())).select(AnswerRow::as_select());
         let row: Option<AnswerRow> = self.one(stored).await?;
-        let Some(AnswerRow { request_hash, status, location, body }) = row else {
+        let Some(AnswerRow { request_hash, body }) = row else {
             return Ok(if claimed == [Some(true)] { Claim::New } else { Claim::InFlight });
         };
         Ok(Claim::Stored {
             request_hash: request_hash.try_into().map_err(|_| impossible("a request hash of another length"))?,
-            answer: StoredAnswer { status: u16::try_from(status).unwrap_or(200), location, body },
+            answer: body,
         })
     }
 
-    async fn store(&mut self, user: UserId, key: &RequestKey, answer: &StoredAnswer) -> Result<(), StoreError> {
+    async fn store(&mut self, user: UserId, key: &RequestKey, answer: &str) -> Result<(), StoreError> {
         let new = NewAnswer {
             user_id: user.0,
             key: key.key.clone(),
             request_hash: key.request_hash.to_vec(),
-            status: i16::try_from(answer.status).unwrap_or(200),
-            location: answer.location.clone(),
-            body: answer.body.clone(),
+            body: answer.to_owned(),
         };
         self.execute(diesel::insert_into(idempotency_keys::table).values(new)).await.map(|_| ())
     }

@@ -9,6 +9,7 @@ use diesel::{
 };
 use onsale_application::{
     error::StoreError,
+    seat_maps::ShowConcerts,
     selling::{Reservation, ReservationQueries, ReservedSeat},
 };
 use onsale_domain::{
@@ -144,7 +145,9 @@ impl ReservationQueries for Postgres {
             .await?;
         Ok(reservations_from(rows))
     }
+}
 
+impl ShowConcerts for Postgres {
     async fn concert_of_show(&self, show: ShowId) -> Result<Option<ConcertId>, StoreError> {
         if let Some(concert) = self.concerts_of_shows.get(&show).await {
             return Ok(Some(concert));

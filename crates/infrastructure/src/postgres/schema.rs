@@ -40,8 +40,6 @@ table! {
         user_id -> Uuid,
         key -> Text,
         request_hash -> Bytea,
-        status -> Int2,
-        location -> Nullable<Text>,
         body -> Text,
         created_at -> Timestamptz,
     }

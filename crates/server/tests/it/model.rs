@@ -14,7 +14,7 @@ use std::{
 use deadpool_redis::redis;
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    idempotency::{Idempotent, StoredAnswer},
+    idempotency::Idempotent,
     line::{Gate, GateRefusal, LineError, PlaceState, Purpose},
     seat_maps::SeatMapStore,
     selling::{Payment, Reservation, ReserveError},
@@ -361,7 +361,7 @@ impl<'a> History<'a> {
             let made = Arc::clone(&made);
             Box::new(move |reservation: &Reservation| {
                 *made.lock().unwrap() = Some(reservation.id);
-                StoredAnswer { status: 201, location: None, body: String::new() }
+                String::new()
             })
         };
         let expected = self.model.arrive(fan);
@@ -469,7 +469,7 @@ impl<'a> History<'a> {
             Step::Pay(fan) => {
                 // Whoever has a live hold can pay, whatever became of the turn, the line and the sale.
                 let Some(held) = self.model.holds.remove(&fan) else { return Ok(()) };
-                let render = Box::new(|_: &Payment| StoredAnswer { status: 201, location: None, body: String::new() });
+                let render = Box::new(|_: &Payment| String::new());
                 let selling = &self.instance.api.facades.selling;
                 let paid = selling.pay(held.reservation, self.fans[fan], Idempotent { key: None, render }).await;
                 paid.map_err(|error| fail(format!("a live hold is not paid: {error}")))?;

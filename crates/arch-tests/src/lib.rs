@@ -193,15 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn every_migration_goes_down_too_and_every_script_says_what_it_takes() {
+    fn every_migration_goes_down_too_and_every_script_says_what_it_does_and_is_declared() {
         for entry in std::fs::read_dir(root().join("migrations")).expect("migrations").flatten() {
             assert!(entry.path().join("up.sql").is_file() && entry.path().join("down.sql").is_file(), "{entry:?}");
         }
-        let scripts = root().join("crates/infrastructure/src/redis/scripts");
-        for entry in std::fs::read_dir(scripts).expect("scripts").flatten() {
+        let redis = root().join("crates/infrastructure/src/redis");
+        let declarations = std::fs::read_to_string(redis.join("scripts.rs")).expect("text");
+        for entry in std::fs::read_dir(redis.join("scripts")).expect("scripts").flatten() {
             let text = std::fs::read_to_string(entry.path()).expect("text");
-            let is_prelude = entry.path().ends_with("prelude.lua");
-            assert!(text.starts_with("-- ") && (is_prelude || text.contains("-- Returns")), "{entry:?} has no header");
+            assert!(text.starts_with("-- "), "{entry:?} has no header");
+            let name = entry.file_name().into_string().expect("text").replace(".lua", "");
+            if name != "prelude" {
+                assert!(declarations.contains(&format!("\n    {name} (")), "{entry:?} is not declared in scripts.rs");
+                assert!(!text.contains("ARGV"), "{entry:?} takes arguments by their place");
+            }
         }
     }
 }

@@ -6,9 +6,9 @@ use deadpool_redis::redis::{self, Value};
 use onsale_application::{
     error::StoreError,
     line::{
-        Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, HoldLeft, Intent, LineStats, LineStore, Loading,
-        NewLife, News, OddEntry, Place, Promotion, QueueTicket, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick,
-        Ticked, Whereabouts,
+        Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, LineStats, LineStore,
+        Loading, NewLife, News, OddEntry, Place, Promotion, QueueTicket, RawSnapshot, Slot, Snapshot, Stand, Swept,
+        Tick, Ticked, Whereabouts,
     },
 };
 use onsale_domain::{
@@ -18,9 +18,17 @@ use onsale_domain::{
 use uuid::Uuid;
 
 use super::{
-    script::{Arguments, Fields, odd, whereabouts},
-    shared::{LuaScript, SharedRedis},
+    script::{Arguments, Group, Reply, odd},
+    scripts::Scripts,
+    shared::SharedRedis,
+    words::{
+        ASK, AT_ACTIVE, AT_BACK, AT_GONE, AT_LAPSED, AT_MOVED, AT_PRE_QUEUE, AT_UNUSED, AT_WAITING, CHECK, DONE,
+        FILLED, LOOKS, LOST, MOVED, MUST_ASK, NO, NOWHERE, SHOWS_UP, UNDER_WAY, UNKNOWN, WAITING, YES,
+    },
 };
+
+/// Most entries of the list of gone numbers that one snapshot brings.
+const MOST_ENTRIES: i64 = 10_000;
 
 /// All lines, one set of keys per concert.
 pub struct RedisLines {
@@ -29,38 +37,14 @@ pub struct RedisLines {
     scripts: Scripts,
 }
 
-macro_rules! scripts {
-    ($($name:ident)*) => {
-        /// Every script, each with the prelude before it.
-        struct Scripts {
-            $($name: LuaScript),*
-        }
-
-        impl Scripts {
-            fn new() -> Self {
-                Self {
-                    $($name: LuaScript::new(concat!(
-                        include_str!("scripts/prelude.lua"),
-                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
-                    ))),*
-                }
-            }
-        }
-    };
-}
-
-scripts! {
-    enter place admit leave sweep keep turns promote news written snapshot load
-}
-
 /// The names of a line's keys, in the order in which the scripts take them.
-const LINE_KEYS: [&str; 14] =
+pub(super) const LINE_KEYS: [&str; 14] =
     ["cfg", "st", "tok", "wait", "back", "call", "act", "last", "kept", "lapsed", "gone", "ahead", "came", "log"];
 
 fn word_of(intent: Intent) -> &'static str {
     match intent {
-        Intent::ShowsUp => "1",
-        Intent::Looks => "",
+        Intent::ShowsUp => SHOWS_UP,
+        Intent::Looks => LOOKS,
     }
 }
 
@@ -68,59 +52,49 @@ fn lossy(bytes: Result<&[u8], StoreError>) -> String {
     bytes.map(|bytes| String::from_utf8_lossy(bytes).chars().take(200).collect()).unwrap_or_default()
 }
 
-fn event_of(entry: &Fields<'_>) -> Option<Event> {
-    let numbers = entry.text(3).ok()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
+fn event_of(entry: &Group<'_>) -> Option<Event> {
+    let numbers = entry.text("numbers").ok()?.split(',').map(str::parse).collect::<Result<_, _>>().ok()?;
     Some(Event {
-        at_ms: entry.number(0).ok()?,
-        counter: entry.number(1).ok()?,
-        kind: LogKind::parse(entry.text(2).ok()?)?,
+        at_ms: entry.number("ms").ok()?,
+        counter: entry.number("counter").ok()?,
+        kind: LogKind::parse(entry.text("kind").ok()?)?,
         numbers,
     })
 }
 
-fn millis(secs: i32) -> i64 {
-    i64::from(secs) * 1_000
+fn calls_of(reply: &Reply, list: &'static str) -> Result<Vec<Call>, StoreError> {
+    let call = |c: Group<'_>| Ok(Call { user_id: UserId(c.id("fan")?), number: c.number("number")? });
+    reply.groups(list)?.map(call).collect()
 }
 
-fn policy_of(c: &Fields<'_>) -> Result<QueuePolicy, StoreError> {
-    Ok(QueuePolicy {
-        interval_secs: c.seconds(1)?,
-        batch: c.small(2)?,
-        active_limit: c.small(3)?,
-        idle_admission: c.text(4)? == "1",
-        active_sliding_secs: c.seconds(5)?,
-        active_absolute_secs: c.seconds(6)?,
-        claim_secs: c.seconds(7)?,
-        return_secs: c.seconds(8)?,
-        waiting_limit: c.small(9)?,
-    })
+fn policy_text(policy: &QueuePolicy) -> Result<String, StoreError> {
+    serde_json::to_string(policy).map_err(|error| StoreError::Broken(error.into()))
 }
 
-fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
-    let c = f.list(18)?;
-    let (waiting, returning) = (f.number(6)?, f.number(7)?);
+fn snapshot_of(reply: &Reply) -> Result<RawSnapshot, StoreError> {
+    let (waiting, returning) = (reply.number("waiting")?, reply.number("returning")?);
     let snapshot = Snapshot {
-        life: f.number(1)?,
-        state: c.state(0)?,
-        policy: policy_of(&c)?,
-        message: c.text(11)?.to_owned(),
-        sold_out: c.text(10).is_ok_and(|sold| sold == "1"),
-        now_ms: f.number(2)?,
-        next_at_ms: f.number(3)?,
-        served: f.number(5)?,
-        passed: f.number(15)?,
+        life: reply.number("life")?,
+        state: reply.state("state")?,
+        policy: serde_json::from_str(reply.text("policy")?).map_err(|_| odd("settings that cannot be read"))?,
+        message: reply.text("message")?.to_owned(),
+        sold_out: reply.flag("sold")?,
+        now_ms: reply.number("now")?,
+        next_at_ms: reply.number("next_at")?,
+        served: reply.number("served")?,
+        passed: reply.number("passed")?,
         stats: LineStats {
             waiting: waiting + returning,
             returning,
-            active: f.number(8)?,
-            registered: f.number(9)?,
-            joined_total: f.number(4)?,
-            promoted_total: f.number(10)?,
-            expired_total: f.number(11)?,
-            lapsed_total: f.number(12)?,
-            returned_total: f.number(13)?,
-            left_total: f.number(14)?,
-            forfeited_total: f.number(17)?,
+            active: reply.number("active")?,
+            registered: reply.number("registered")?,
+            joined_total: reply.number("seq")?,
+            promoted_total: reply.number("promoted")?,
+            expired_total: reply.number("expired")?,
+            lapsed_total: reply.number("lapsed")?,
+            returned_total: reply.number("returned")?,
+            left_total: reply.number("left")?,
+            forfeited_total: reply.number("forfeited")?,
         },
         departures: Arc::default(),
         entries_seen: 0,
@@ -129,9 +103,18 @@ fn snapshot_of(f: &Fields<'_>) -> Result<RawSnapshot, StoreError> {
         taken_ms: 0,
         reachable: true,
     };
-    let list = f.list(19)?;
-    let entries = (0..list.0.len()).map(|index| list.text(index).map(str::to_owned)).collect::<Result<_, _>>()?;
-    Ok(RawSnapshot { snapshot, before: f.number(16)?, entries })
+    let entry = |entry: Group<'_>| entry.text("entry").map(str::to_owned);
+    let entries = reply.groups("entries")?.map(entry).collect::<Result<_, _>>()?;
+    Ok(RawSnapshot { snapshot, before: reply.number("before")?, entries })
+}
+
+fn ended(status: i64) -> Ended {
+    match status {
+        DONE => Ended::Place,
+        MUST_ASK => Ended::PlaceAndAsks,
+        NOWHERE => Ended::Nothing,
+        _ => Ended::Lost,
+    }
 }
 
 impl RedisLines {
@@ -145,28 +128,11 @@ impl RedisLines {
         LINE_KEYS.map(|name| format!("{}:line:{{{concert}}}:{name}", self.prefix))
     }
 
-    async fn call(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<Value, StoreError> {
-        self.redis.run_script(script, &self.keys(concert), &arguments.0).await
-    }
-
-    async fn end(&self, concert: ConcertId, arguments: Arguments) -> Result<Ended, StoreError> {
-        Ok(match self.count(&self.scripts.leave, concert, arguments).await? {
-            0 => Ended::Nothing,
-            1 => Ended::Place,
-            2 => Ended::PlaceAndAsks,
-            _ => Ended::Lost,
-        })
-    }
-
-    fn step(step: &str, life: i64) -> Arguments {
-        Arguments::default().text(step).number(life)
-    }
-
-    async fn count(&self, script: &LuaScript, concert: ConcertId, arguments: Arguments) -> Result<i64, StoreError> {
-        match self.call(script, concert, arguments).await? {
-            Value::Int(count) => Ok(count),
-            _ => Err(odd("no number")),
-        }
+    /// Runs a script for a line; answers its status and what it declares.
+    async fn run(&self, concert: ConcertId, arguments: Arguments<'_>) -> Result<(i64, Reply), StoreError> {
+        let (script, values) = arguments.checked()?;
+        let answer: Value = self.redis.run_script(&script.lua, &self.keys(concert), &values).await?;
+        script.read(answer)
     }
 }
 
@@ -179,21 +145,23 @@ impl LineStore for RedisLines {
         let ((first, last), how) = match entrants.why {
             Entry::Joined(range) => (range.unwrap_or_default(), word_of(Intent::ShowsUp)),
             Entry::Asked(intent) => ((0, 0), word_of(intent)),
-            Entry::Filled(first, last) => ((first, last), "fill"),
-            Entry::Lost => ((0, 0), "lost"),
+            Entry::Filled(first, last) => ((first, last), FILLED),
+            Entry::Lost => ((0, 0), LOST),
         };
-        let mut arguments = Arguments::default().number(first).number(last).text(how);
+        let arguments = self.scripts.enter.arguments();
+        let mut arguments = arguments.number("first_number", first).number("last_number", last).text("how", how);
         for place in &entrants.places {
-            arguments = arguments.id(place.user_id.0).number(place.number).optional_id(place.token_id);
-            arguments = arguments.text(if place.moved { "1" } else { "" });
+            arguments = arguments
+                .id("fan", place.user_id.0)
+                .number("number", place.number)
+                .optional_id("id", place.token_id)
+                .flag("moved", place.moved);
         }
-        let answer = self.call(&self.scripts.enter, concert, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        if fields.number(0)? != 1 {
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status != DONE {
             return Ok(None);
         }
-        let at = |pair: Fields<'_>| if pair.text(0)?.is_empty() { Ok(None) } else { whereabouts(&pair, 0).map(Some) };
-        fields.groups(2, 2).map(at).collect::<Result<_, _>>().map(Some)
+        reply.groups("places")?.map(|place| place.whereabouts()).collect::<Result<_, _>>().map(Some)
     }
 
     async fn place(
@@ -203,142 +171,145 @@ impl LineStore for RedisLines {
         shown: Option<&QueueTicket>,
         intent: Intent,
     ) -> Result<Found, StoreError> {
-        let arguments =
-            Arguments::default().id(user.0).optional_id(shown.map(|ticket| ticket.id)).text(word_of(intent));
-        let answer = self.call(&self.scripts.place, concert, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        match fields.number(0)? {
-            1 => Ok(Found::Here(fields.held(concert, user)?)),
-            2 => Ok(Found::Moved),
-            0 => Ok(Found::Nowhere { entered: fields.number(1)? }),
+        let arguments = self
+            .scripts
+            .place
+            .arguments()
+            .id("fan", user.0)
+            .optional_id("shown", shown.map(|ticket| ticket.id))
+            .text("how", word_of(intent));
+        let (status, reply) = self.run(concert, arguments).await?;
+        match status {
+            DONE => {
+                let (number, id) = (reply.number("number")?, reply.id("id")?);
+                let ticket = QueueTicket { concert_id: concert, user_id: user, number, id };
+                let at = reply.whereabouts()?.ok_or_else(|| odd("no place"))?;
+                Ok(Found::Here(Held { ticket, at }))
+            }
+            MOVED => Ok(Found::Moved),
+            NOWHERE => Ok(Found::Nowhere { entered: reply.number("entered")? }),
             _ => Ok(Found::Lost),
         }
     }
 
     async fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> Result<Admission, StoreError> {
-        let arguments = Arguments::default().id(ticket.user_id.0).id(ticket.id).number(lasts_ms);
-        let answer = self.call(&self.scripts.admit, ticket.concert_id, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        match fields.number(0)? {
-            1 => Ok(Admission::Admitted { number: fields.number(1)? }),
-            2 => Ok(Admission::Waiting),
-            3 => Ok(Admission::Moved),
-            0 => Ok(Admission::Nowhere { entered: fields.number(1)? }),
+        let arguments = self.scripts.admit.arguments().id("fan", ticket.user_id.0).id("shown", ticket.id);
+        let (status, reply) = self.run(ticket.concert_id, arguments.number("lasts_ms", lasts_ms)).await?;
+        match status {
+            DONE => Ok(Admission::Admitted { number: reply.number("number")? }),
+            WAITING => Ok(Admission::Waiting),
+            MOVED => Ok(Admission::Moved),
+            NOWHERE => Ok(Admission::Nowhere { entered: reply.number("entered")? }),
             _ => Ok(Admission::Lost),
         }
     }
 
     async fn leave(&self, concert: ConcertId, user: UserId, number: i64) -> Result<Ended, StoreError> {
-        self.end(concert, Arguments::default().id(user.0).number(number).text("left")).await
+        let arguments = self.scripts.leave.arguments().id("fan", user.0).number("number", number);
+        Ok(ended(self.run(concert, arguments).await?.0))
     }
 
     async fn end_paid(&self, concert: ConcertId, user: UserId, turn: i64) -> Result<Ended, StoreError> {
-        self.end(concert, Arguments::default().id(user.0).number(turn).text("paid")).await
+        let arguments = self.scripts.end_paid.arguments().id("fan", user.0).number("number", turn);
+        Ok(ended(self.run(concert, arguments).await?.0))
     }
 
     async fn sweep(&self, concert: ConcertId) -> Result<Swept, StoreError> {
-        let answer = self.call(&self.scripts.sweep, concert, Arguments::default()).await?;
-        let f = Fields::of(&answer)?;
-        if f.number(0)? != 1 {
+        let (status, reply) = self.run(concert, self.scripts.sweep.arguments()).await?;
+        if status != DONE {
             return Ok(Swept::Lost);
         }
-        let asked = |pair: Fields<'_>| Ok(Asked { user_id: UserId(pair.id(0)?), mark: pair.text(1)?.to_owned() });
+        let asked = |a: Group<'_>| Ok(Asked { user_id: UserId(a.id("fan")?), mark: a.text("mark")?.to_owned() });
         Ok(Swept::Done {
-            expired: f.number(1)?,
-            lapsed: f.number(2)?,
-            more: f.number(3)? == 1,
-            asked: f.list(4)?.groups(0, 2).map(asked).collect::<Result<_, StoreError>>()?,
-            entered: f.number(5)?,
+            expired: reply.number("expired")?,
+            lapsed: reply.number("lapsed")?,
+            more: reply.flag("more")?,
+            asked: reply.groups("asked")?.map(asked).collect::<Result<_, StoreError>>()?,
+            entered: reply.number("entered")?,
         })
     }
 
     async fn keep(&self, concert: ConcertId, slots: &[Slot]) -> Result<i64, StoreError> {
-        let mut arguments = Arguments::default();
+        let mut arguments = self.scripts.keep.arguments();
         for slot in slots {
             arguments = match slot {
-                Slot::Ask(fan) => arguments.id(fan.0).text("ask").text(""),
-                Slot::Check(fan) => arguments.id(fan.0).text("check").text(""),
-                Slot::Answer(asked, left_ms) => arguments.id(asked.user_id.0).number(*left_ms).text(&asked.mark),
+                Slot::Ask(fan) => arguments.id("fan", fan.0).text("told", ASK).text("mark", ""),
+                Slot::Check(fan) => arguments.id("fan", fan.0).text("told", CHECK).text("mark", ""),
+                Slot::Answer(asked, left_ms) => {
+                    arguments.id("fan", asked.user_id.0).number("told", *left_ms).text("mark", &asked.mark)
+                }
             };
         }
-        self.count(&self.scripts.keep, concert, arguments).await
+        // Where the line does not live, the next life finds out.
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status == DONE { reply.number("asked") } else { Ok(0) }
     }
 
     async fn turns(&self, concert: ConcertId, most: i64) -> Result<Vec<Call>, StoreError> {
-        let answer = self.call(&self.scripts.turns, concert, Arguments::default().number(most)).await?;
-        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)? });
-        Fields::of(&answer)?.groups(0, 2).map(call).collect()
+        let (_, reply) = self.run(concert, self.scripts.turns.arguments().number("most", most)).await?;
+        calls_of(&reply, "turns")
     }
 
     async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
-        let policy = &tick.policy;
         let sold = match tick.sold_out {
-            Some(true) => "1",
-            Some(false) => "0",
-            None => "",
+            Some(true) => YES,
+            Some(false) => NO,
+            None => UNKNOWN,
         };
-        let arguments = Arguments::default()
-            .number(tick.version)
-            .text(tick.state.as_str())
-            .number(millis(policy.interval_secs))
-            .number(policy.batch)
-            .number(policy.active_limit)
-            .number(i32::from(policy.idle_admission))
-            .number(millis(policy.active_sliding_secs))
-            .number(millis(policy.active_absolute_secs))
-            .number(millis(policy.claim_secs))
-            .number(millis(policy.return_secs))
-            .number(policy.waiting_limit)
-            .text(&tick.message)
-            .text(sold)
-            .number(tick.admit);
-        let answer = self.call(&self.scripts.promote, concert, arguments).await?;
-        let f = Fields::of(&answer)?;
-        match f.number(0)? {
-            1 => Ok(Ticked::Done(Promotion {
-                life: f.number(1)?,
-                due: f.number(2)? == 1,
-                more: f.number(3)? == 1,
-                waiting: f.number(4)?,
-                active: f.number(5)?,
-                limit: f.number(6)?,
-                now_ms: f.number(7)?,
-                promoted_total: f.number(8)?,
-            })),
-            _ => Ok(Ticked::Lost),
+        let arguments = self
+            .scripts
+            .promote
+            .arguments()
+            .number("version", tick.version)
+            .text("state", tick.state.as_str())
+            .text("policy_text", &policy_text(&tick.policy)?)
+            .text("message", &tick.message)
+            .text("sold", sold)
+            .number("admit", tick.admit);
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status != DONE {
+            return Ok(Ticked::Lost);
         }
+        Ok(Ticked::Done(Promotion {
+            life: reply.number("life")?,
+            due: reply.flag("due")?,
+            more: reply.flag("more")?,
+            waiting: reply.number("waiting")?,
+            active: reply.number("taken")?,
+            limit: reply.number("limit")?,
+            now_ms: reply.number("now")?,
+            promoted_total: reply.number("promoted")?,
+        }))
     }
 
     async fn news(&self, concert: ConcertId, most: usize, any: bool) -> Result<Option<News>, StoreError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let arguments = Arguments::default().number(most).text(if any { "any" } else { "" });
-        let answer = self.call(&self.scripts.news, concert, arguments).await?;
-        let f = Fields::of(&answer)?;
-        if f.number(0)? != 1 {
+        let arguments = self.scripts.news.arguments().number("most", most).flag("any_life", any);
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status != DONE {
             return Ok(None);
         }
         let (mut events, mut odd_entries) = (vec![], vec![]);
-        for entry in f.list(7)?.groups(0, 4) {
+        for entry in reply.groups("events")? {
             // One entry that cannot be read must not stop the line: it is set aside.
             match event_of(&entry) {
                 Some(event) => events.push(event),
                 None => odd_entries.push(OddEntry {
-                    at_ms: entry.number(0)?,
-                    counter: entry.number(1)?,
-                    text: format!("{} {}", lossy(entry.bytes(2)), lossy(entry.bytes(3))),
+                    at_ms: entry.number("ms")?,
+                    counter: entry.number("counter")?,
+                    text: format!("{} {}", lossy(entry.bytes("kind")), lossy(entry.bytes("numbers"))),
                 }),
             }
         }
-        let call = |c: Fields<'_>| Ok(Call { user_id: UserId(c.id(0)?), number: c.number(1)? });
         Ok(Some(News {
-            life: f.number(1)?,
-            now_ms: f.number(2)?,
-            active: f.number(3)?,
-            limit: f.number(4)?,
-            newest: (f.number(5)?, f.number(6)?),
+            life: reply.number("life")?,
+            now_ms: reply.number("now")?,
+            active: reply.number("active")?,
+            limit: reply.number("limit")?,
+            newest: (reply.number("newest_ms")?, reply.number("newest_counter")?),
             events,
             odd_entries,
-            calls: f.list(8)?.groups(0, 2).map(call).collect::<Result<_, StoreError>>()?,
+            calls: calls_of(&reply, "calls")?,
         }))
     }
 
@@ -351,19 +322,20 @@ impl LineStore for RedisLines {
         over: &[Call],
     ) -> Result<i64, StoreError> {
         let oldest_to_keep = last.map(|(ms, counter)| format!("{ms}-{}", counter + 1)).unwrap_or_default();
-        let many = i64::try_from(calls.len()).unwrap_or(0);
-        let mut arguments = Arguments::default().number(life).text(&oldest_to_keep).number(many);
-        for call in calls.iter().chain(over) {
-            arguments = arguments.id(call.user_id.0).number(call.number);
+        let arguments = self.scripts.written.arguments();
+        let mut arguments = arguments.number("life", life).text("oldest_to_keep", &oldest_to_keep);
+        let calls = calls.iter().map(|call| (call, false)).chain(over.iter().map(|call| (call, true)));
+        for (call, over) in calls {
+            arguments = arguments.id("fan", call.user_id.0).number("number", call.number).flag("over", over);
         }
-        self.count(&self.scripts.written, concert, arguments).await
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status == DONE { reply.number("opened") } else { Ok(0) }
     }
 
     async fn snapshot(&self, concert: ConcertId, known: i64) -> Result<Option<RawSnapshot>, StoreError> {
-        let arguments = Arguments::default().number(known).number(10_000);
-        let answer = self.call(&self.scripts.snapshot, concert, arguments).await?;
-        let fields = Fields::of(&answer)?;
-        if fields.number(0)? == 1 { snapshot_of(&fields).map(Some) } else { Ok(None) }
+        let arguments = self.scripts.snapshot.arguments().number("known", known).number("most", MOST_ENTRIES);
+        let (status, reply) = self.run(concert, arguments).await?;
+        if status == DONE { snapshot_of(&reply).map(Some) } else { Ok(None) }
     }
 
     async fn first_use(&self, concert: ConcertId, id: Uuid, secs: i64) -> Result<bool, StoreError> {
@@ -374,67 +346,72 @@ impl LineStore for RedisLines {
     }
 
     async fn loading(&self, concert: ConcertId) -> Result<Loading, StoreError> {
-        Ok(match self.count(&self.scripts.load, concert, Arguments::default().text("ask")).await? {
-            1 => Loading::Done,
-            2 => Loading::UnderWay,
+        Ok(match self.run(concert, self.scripts.loading.arguments()).await?.0 {
+            DONE => Loading::Done,
+            UNDER_WAY => Loading::UnderWay,
             _ => Loading::Wanted,
         })
     }
 
     async fn begin_load(&self, concert: ConcertId, life: &NewLife, policy: &QueuePolicy) -> Result<bool, StoreError> {
-        let arguments = Self::step("begin", life.life)
-            .text(&format!("{}-{}", life.newest.0, life.newest.1))
-            .number(millis(policy.interval_secs))
-            .number(millis(policy.active_sliding_secs))
-            .number(millis(policy.claim_secs))
-            .number(millis(policy.return_secs));
-        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
+        let arguments = self
+            .scripts
+            .begin_load
+            .arguments()
+            .number("life", life.life)
+            .text("newest", &format!("{}-{}", life.newest.0, life.newest.1))
+            .text("policy_text", &policy_text(policy)?);
+        Ok(self.run(concert, arguments).await?.0 == DONE)
     }
 
     async fn load_places(&self, concert: ConcertId, life: i64, places: &[Place]) -> Result<bool, StoreError> {
-        let mut arguments = Self::step("places", life);
+        let mut arguments = self.scripts.load_places.arguments().number("life", life);
         for place in places {
-            let (what, ms) = match place.at {
-                _ if place.over => ("g", 0),
-                Stand::Ballot => ("p", 0),
-                Stand::Waiting if place.token_id == place.place_id => ("w", 0),
-                Stand::Waiting => ("m", 0),
-                Stand::Back => ("b", 0),
-                Stand::Active { used: false, last_end_ms } => ("u", last_end_ms),
-                Stand::Active { used: true, last_end_ms } => ("a", last_end_ms),
-                Stand::Lapsed { since_ms } => ("l", since_ms),
+            let (at, ms) = match place.at {
+                _ if place.over => (AT_GONE, 0),
+                Stand::Ballot => (AT_PRE_QUEUE, 0),
+                Stand::Waiting if place.token_id == place.place_id => (AT_WAITING, 0),
+                Stand::Waiting => (AT_MOVED, 0),
+                Stand::Back => (AT_BACK, 0),
+                Stand::Active { used: false, last_end_ms } => (AT_UNUSED, last_end_ms),
+                Stand::Active { used: true, last_end_ms } => (AT_ACTIVE, last_end_ms),
+                Stand::Lapsed { since_ms } => (AT_LAPSED, since_ms),
             };
             arguments = arguments
-                .id(place.user_id.0)
-                .number(place.number)
-                .id(place.token_id)
-                .text(what)
-                .number(ms)
-                .text(if place.came { "1" } else { "" });
+                .id("fan", place.user_id.0)
+                .number("number", place.number)
+                .id("id", place.token_id)
+                .text("at", at)
+                .number("ms", ms)
+                .flag("came_back", place.came);
         }
-        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
+        Ok(self.run(concert, arguments).await?.0 == DONE)
     }
 
     async fn load_holds(&self, concert: ConcertId, life: i64, holds: &[HoldLeft]) -> Result<bool, StoreError> {
-        let mut arguments = Self::step("holds", life);
+        let mut arguments = self.scripts.load_holds.arguments().number("life", life);
         for hold in holds {
-            arguments = arguments.id(hold.user_id.0).number(hold.left_ms);
+            arguments = arguments.id("fan", hold.user_id.0).number("left_ms", hold.left_ms);
         }
-        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
+        Ok(self.run(concert, arguments).await?.0 == DONE)
     }
 
     async fn end_load(&self, concert: ConcertId, life: &NewLife, entered: i64) -> Result<bool, StoreError> {
         let totals = &life.totals;
-        let arguments = Self::step("end", life.life)
-            .number(entered)
-            .number(life.passed)
-            .number(life.last_call_ms)
-            .number(totals.promoted)
-            .number(totals.expired)
-            .number(totals.lapsed)
-            .number(totals.returned)
-            .number(totals.left)
-            .number(totals.forfeited);
-        Ok(self.count(&self.scripts.load, concert, arguments).await? == 1)
+        let arguments = self
+            .scripts
+            .end_load
+            .arguments()
+            .number("life", life.life)
+            .number("entered", entered)
+            .number("passed", life.passed)
+            .number("last_call_ms", life.last_call_ms)
+            .number("promoted_total", totals.promoted)
+            .number("expired_total", totals.expired)
+            .number("lapsed_total", totals.lapsed)
+            .number("returned_total", totals.returned)
+            .number("left_total", totals.left)
+            .number("forfeited_total", totals.forfeited);
+        Ok(self.run(concert, arguments).await?.0 == DONE)
     }
 }

@@ -2,7 +2,9 @@
 
 mod line;
 mod script;
+mod scripts;
 mod shared;
+mod words;
 
 pub use line::RedisLines;
 pub use shared::{RedisConfig, RedisMode, SharedRedis};

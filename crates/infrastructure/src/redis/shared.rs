@@ -61,13 +61,14 @@ pub enum RedisMode {
 
 /// A Lua script and the hash that Redis knows it by.
 pub(super) struct LuaScript {
-    text: &'static str,
+    text: String,
     hash: String,
 }
 
 impl LuaScript {
-    pub(super) fn new(text: &'static str) -> Self {
-        Self { text, hash: redis::Script::new(text).get_hash().to_owned() }
+    pub(super) fn new(text: String) -> Self {
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
     }
 }
 
@@ -217,7 +218,7 @@ impl SharedRedis {
             call
         };
         match self.run_raw(&call("EVALSHA", &script.hash)).await? {
-            Err(error) if error.code() == Some("NOSCRIPT") => self.run(&call("EVAL", script.text)).await,
+            Err(error) if error.code() == Some("NOSCRIPT") => self.run(&call("EVAL", &script.text)).await,
             result => result.map_err(classify),
         }
     }

@@ -1,4 +1,4 @@
-//! Rules that SQL and Lua must repeat are those of the domain.
+//! Rules that SQL must repeat are those of the domain. Lua is told its words by Rust: `redis/words.rs` of the infrastructure.
 
 use onsale_domain::{
     account::Role, concert::SaleState, queue::LogKind, reservation::ReservationState, seat::SeatState,
@@ -26,7 +26,7 @@ fn stages(rule: impl Fn(SaleState) -> bool) -> Vec<&'static str> {
 }
 
 #[test]
-fn stages_in_sql_and_lua_are_those_of_the_domain() {
+fn stages_in_sql_are_those_of_the_domain() {
     let sells = stages(SaleState::sells);
     let numbers = || stages(|stage| stage.admits_joins() && stage != SaleState::PreQueue);
     let ticks = stages(|stage| stage.admits_joins() || stage.promotes());
@@ -35,8 +35,6 @@ fn stages_in_sql_and_lua_are_those_of_the_domain() {
     assert_eq!(lists(&infrastructure("postgres/sql/join_line.sql"), "sale_state NOT IN (", ")"), [numbers()]);
     let lines = infrastructure("../../../migrations/2026-11-21-000006_line/up.sql");
     assert_eq!(lists(&lines, "concerts_with_a_line ON concerts (id) WHERE sale_state IN (", ")"), [ticks]);
-    let promotes = stages(SaleState::promotes);
-    assert_eq!(lists(&infrastructure("redis/scripts/promote.lua"), "local moves = (", ")"), [promotes]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,32 +2,34 @@
 -- sliding time is left, never beyond its last end. Before seats are held, the slot is made to last for as long as that may
 -- take, so that it is not given away in between.
 --
--- ARGV 1 fan  2 id that the fan shows  3 ms for which the slot must last, 0 for reading
--- Returns {1, number}, {2} still waiting, {3} another token holds the place as far as is known here, {0, entered} no place here,
---   {-3} no life, {-4} another server.
-local fan = ARGV[1]
+-- `shown` is the id that the fan shows; the slot must last for `lasts_ms`, 0 for reading.
+-- MOVED: another token holds the place as far as is known here. WAITING: still. NOWHERE: no place here, with `entered`, for
+-- the place may not have been entered yet.
 local run, life, entered = unpack(redis.call('HMGET', st, 'run', 'life', 'entered'))
-if not life then return {-3} end
-if not same_server(run) then return {-4} end
+local refused = refusal(run, life)
+if refused then return refused end
 local place = redis.call('HGET', tok, fan)
-if not place then return {0, entered} end
+if not place then return answer{status = NOWHERE, entered = entered} end
 local number, id = number_and_id(place)
-if id ~= ARGV[2] then return {3} end
+if id ~= shown then return {MOVED} end
 local kind, ends = arrive(fan, number)
-if not kind then return {0, text(math.max(num(entered), num(number)))} end
-if kind ~= 'a' then return {2} end
-local c = redis.call('HMGET', cfg, 'sliding_ms', 'absolute_ms')
+if not kind then return answer{status = NOWHERE, entered = math.max(num(entered), num(number))} end
+if kind ~= AT_ACTIVE then return {WAITING} end
+local settings = policy()
+if not settings then return {NO_LIFE} end
+
+local sliding_ms = settings.active_sliding_secs * 1000
 local final = redis.call('ZSCORE', last, fan)
 local until_ = num(ends)
 if not final then
-  final = now + num(c[2])
-  until_ = math.min(now + num(c[1]), final)
+  final = now + settings.active_absolute_secs * 1000
+  until_ = math.min(now + sliding_ms, final)
   redis.call('ZADD', last, text(final), fan)
   redis.call('ZADD', act, 'XX', text(until_), fan)
-  record('arrived', number)
-elseif until_ - now < num(c[1]) / 2 then
-  until_ = math.max(until_, math.min(now + num(c[1]), num(final)))
+  record(LOG_ARRIVED, number)
+elseif until_ - now < sliding_ms / 2 then
+  until_ = math.max(until_, math.min(now + sliding_ms, num(final)))
   redis.call('ZADD', act, 'XX', text(until_), fan)
 end
-if until_ < now + num(ARGV[3]) then redis.call('ZADD', act, 'XX', text(now + num(ARGV[3])), fan) end
-return {1, number}
+if until_ < now + num(lasts_ms) then redis.call('ZADD', act, 'XX', text(now + num(lasts_ms)), fan) end
+return answer{entered = entered, number = number}

@@ -3,90 +3,94 @@
 -- Numbers have no gaps. 'entered' is the last of those that are all here; nobody behind it is called, so a place whose
 -- process died or stalled on the way is not overtaken. Whoever ticks fills the gap from the database.
 --
--- ARGV 1 first and  2 last of the numbers of which all live places are among these ('0' '0' when these are single places)
---      3 '1' the fans show up | '' they look | 'fill' the database was read a while ago | 'lost' these are not here though
---      everything from here is in the database  and then for each: fan, number (0 for a ballot), id of the newest token or ''
---      when the place is over, '1' when there were other tokens before
--- Returns {1, entered, kind and value for each (see whereabouts; '' when the place is over)}, {-3} no life,
---   {-4} another server.
-local s = redis.call('HMGET', st, 'run', 'life', 'entered', 'seq', 'passed')
-if not s[2] then return {-3} end
-if not same_server(s[1]) then return {-4} end
-local before, passed = num(s[3]), num(s[5])
-local first, last_ = num(ARGV[1]), num(ARGV[2])
+-- All live places of the numbers from `first_number` to `last_number` are among these; both are 0 when these are single
+-- places.
+-- `how`: the fans show up (SHOWS_UP) or look (LOOKS); the database was read a while ago (FILLED); these are not here though
+-- everything from here is in the database (LOST). A place has number 0 when it is a ballot, the `id` of its newest token or
+-- '' when it is over, and `moved` when there were other tokens before. Each is answered in turn: see whereabouts; AT_GONE
+-- when it is over.
+local run, life, before, seq, passed = unpack(redis.call('HMGET', st, 'run', 'life', 'entered', 'seq', 'passed'))
+local refused = refusal(run, life)
+if refused then return refused end
+before, passed = num(before), num(passed)
+local from, to = num(first_number), num(last_number)
+
+-- Numbers behind which there is no gap are all here, with those that had come ahead of them.
 local entered = before
-if last_ > entered then
-  if first <= entered + 1 then
-    entered = last_
+if to > entered then
+  if from <= entered + 1 then
+    entered = to
     while true do
-      local to = redis.call('HGET', ahead, text(entered + 1))
-      if not to then break end
+      local next_to = redis.call('HGET', ahead, text(entered + 1))
+      if not next_to then break end
       redis.call('HDEL', ahead, text(entered + 1))
-      entered = num(to)
+      entered = num(next_to)
     end
     redis.call('HSET', st, 'entered', text(entered))
   else
-    redis.call('HSET', ahead, ARGV[1], ARGV[2])
+    redis.call('HSET', ahead, first_number, last_number)
   end
-  if last_ > num(s[4]) then redis.call('HSET', st, 'seq', ARGV[2]) end
+  if to > num(seq) then redis.call('HSET', st, 'seq', last_number) end
 end
 
 -- With idle admission a fan who joins an empty line while there is room is called at once.
-local c = redis.call('HMGET', cfg, 'state', 'limit', 'idle', 'sold')
-local idle = c[1] == 'on_sale' and c[3] == '1' and c[4] ~= '1' and last_ > 0
-local reply, line, places = {1, text(entered)}, {}, {}
+local stage, sold_out = unpack(redis.call('HMGET', cfg, 'state', 'sold'))
+local settings = stage == STAGE_ON_SALE and sold_out ~= YES and to > 0 and policy()
+local idle = settings and settings.idle_admission
+
+local line, places, answered = {}, {}, {}
 local function put_in_line()
   if #line > 0 then redis.call('ZADD', wait, unpack(line)) end
   if #places > 0 then redis.call('HSET', tok, unpack(places)) end
   line, places = {}, {}
 end
-for i = 4, #ARGV, 4 do
-  local fan, number, id = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+
+for fan, number, id, moved in groups() do
   local place = redis.call('HGET', tok, fan)
-  local has, with
-  if place then has, with = number_and_id(place) end
-  local kind, value = '', '0'
-  if has == number and id ~= '' then
-    -- Of a new place there may be a newer token by now.
-    if with ~= id and ARGV[3] ~= 'fill' and (number == '0' or num(number) < first or num(number) > last_) then
+  local known_number, known_id
+  if place then known_number, known_id = number_and_id(place) end
+  local kind, value = AT_GONE, '0'
+  if known_number == number and id ~= '' then
+    -- The place is here. Of a new one there may be a newer token by now.
+    if known_id ~= id and how ~= FILLED and (number == '0' or num(number) < from or num(number) > to) then
       redis.call('HSET', tok, fan, number .. ':' .. id)
       if redis.call('ZSCORE', wait, fan) then redis.call('RPUSH', gone, 'm' .. number) end
     end
-    kind, value = (ARGV[3] == '1' and arrive or whereabouts)(fan, number)
+    kind, value = (how == SHOWS_UP and arrive or whereabouts)(fan, number)
     if not kind then
       bury(fan, number)
-      kind, value = '', '0'
+      kind, value = AT_GONE, '0'
     end
-  elseif number == '0' and not has then
+  elseif number == '0' and not known_number then
     redis.call('HSET', tok, fan, '0:' .. id)
-    kind = 'p'
+    kind = AT_PRE_QUEUE
   elseif id == '' then
     if num(number) > before then redis.call('RPUSH', gone, number) end
-  elseif (num(number) > before or ARGV[3] == 'lost') and num(number) > num(has) then
-    -- An older place of the fan is over by the database, which its own process could not tell.
-    if has and has ~= '0' then forsake(fan, has) end
-    if ARGV[i + 3] == '1' then redis.call('RPUSH', gone, 'm' .. number) end
+  elseif (num(number) > before or how == LOST) and num(number) > num(known_number) then
+    -- The place is not here yet. An older one of the fan is over by the database, which its own process could not tell.
+    if known_number and known_number ~= '0' then forsake(fan, known_number) end
+    if moved == YES then redis.call('RPUSH', gone, 'm' .. number) end
     if num(number) <= passed then
       redis.call('ZADD', back, number, fan)
       redis.call('HSET', tok, fan, number .. ':' .. id)
-      kind, value = 'b', text(redis.call('ZRANK', back, fan))
-    elseif idle and num(number) <= entered and #line == 0 and redis.call('ZCARD', wait) == 0 and redis.call('ZCARD', back) == 0
-      and slots() < num(c[2]) then
+      kind, value = AT_BACK, text(redis.call('ZRANK', back, fan))
+    elseif idle and num(number) <= entered and #line == 0 and redis.call('ZCARD', wait) == 0
+      and redis.call('ZCARD', back) == 0 and slots() < settings.active_limit then
       redis.call('ZADD', call, number, fan)
       redis.call('HSET', st, 'served', number)
       redis.call('HSET', tok, fan, number .. ':' .. id)
-      kind = 'c'
+      kind = AT_CALLED
     else
       line[#line + 1] = number
       line[#line + 1] = fan
       places[#places + 1] = fan
       places[#places + 1] = number .. ':' .. id
-      if #line >= 1000 then put_in_line() end
-      kind = 'w'
+      if #line >= 2 * MOST then put_in_line() end
+      kind = AT_WAITING
     end
   end
-  reply[#reply + 1] = kind
-  reply[#reply + 1] = value
+  answered[#answered + 1] = kind
+  answered[#answered + 1] = value
 end
 put_in_line()
-return reply
+return answer{entered = entered, places = answered}

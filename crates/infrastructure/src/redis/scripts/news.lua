@@ -1,17 +1,14 @@
 -- What happened and is not yet in the database, oldest first, and everybody who is called and not open yet, at one
 -- moment. Changes nothing.
 --
--- ARGV 1 most events  2 'any' also of an earlier life or server, before a new life begins
--- Returns {status, life, now, slots in use, limit, ms and counter of the newest event ever} and then two lists:
---   events as ms, counter, kind, numbers separated by commas; calls as fan, number. Status 1; or {-3} no life,
---   {-4} another server. Calls are only given when there are no more events than were asked for.
-local s = redis.call('HMGET', st, 'run', 'life')
-if ARGV[2] ~= 'any' then
-  if not s[2] then return {-3} end
-  if not same_server(s[1]) then return {-4} end
-end
-local most, events, calls = num(ARGV[1]), {}, {}
-local entries = most > 0 and redis.call('XRANGE', log, '-', '+', 'COUNT', ARGV[1]) or {}
+-- With `any_life` also of an earlier life or another server, before a new life begins. `newest_ms` and `newest_counter` are
+-- the id of the newest event that ever was. Calls are only given when there are no more events than were asked for.
+local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
+local refused = any_life ~= YES and refusal(run, life)
+if refused then return refused end
+
+local events, calls = {}, {}
+local entries = num(most) > 0 and redis.call('XRANGE', log, '-', '+', 'COUNT', most) or {}
 for _, entry in ipairs(entries) do
   local ms, counter = string.match(entry[1], '(%d+)-(%d+)')
   events[#events + 1] = ms
@@ -19,6 +16,8 @@ for _, entry in ipairs(entries) do
   events[#events + 1] = entry[2][1]
   events[#events + 1] = entry[2][2]
 end
+if #entries < num(most) then calls = redis.call('ZRANGE', call, 0, MOST - 1, 'WITHSCORES') end
+
 local newest_ms, newest_counter = '0', '0'
 if redis.call('EXISTS', log) == 1 then
   local info = redis.call('XINFO', 'STREAM', log)
@@ -26,8 +25,6 @@ if redis.call('EXISTS', log) == 1 then
     if info[i] == 'last-generated-id' then newest_ms, newest_counter = string.match(info[i + 1], '(%d+)-(%d+)') end
   end
 end
-if #entries < most then
-  calls = redis.call('ZRANGE', call, 0, 499, 'WITHSCORES')
-end
-return {1, s[2] or '0', text(now), slots_in_use(),
-  redis.call('HGET', cfg, 'limit') or '0', newest_ms, newest_counter, events, calls}
+local settings = policy()
+return answer{life = life, now = now, active = slots_in_use(), limit = settings and settings.active_limit,
+  newest_ms = newest_ms, newest_counter = newest_counter, events = events, calls = calls}

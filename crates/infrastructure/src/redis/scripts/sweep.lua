@@ -1,16 +1,13 @@
 -- Before a tick: ends turns that ran out (used ones expire, unused ones lapse), forfeits places whose time to come back is
--- over, and frees slots whose hold has ended. Work per call is bounded: 500 of each.
+-- over, and frees slots whose hold has ended. Work per call is bounded: MOST of each.
 --
 -- A turn that ends may leave a hold behind, which keeps its slot. Only the database knows, so the caller asks it about the
--- fans that this answers, and tells keep.lua.
---
--- Returns {1, expired, lapsed, 1 when another call is needed, list of fan and mark, last number entered without a gap}, {-3} no
---   life, {-4} another server.
-local MOST = 500
-local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
-if not life then return {-3} end
-if not same_server(run) then return {-4} end
-local return_ms = num(redis.call('HGET', cfg, 'return_ms'))
+-- fans that this answers (`asked`, each with the mark of the question), and tells keep.lua.
+local run, life, entered = unpack(redis.call('HMGET', st, 'run', 'life', 'entered'))
+local refused = refusal(run, life)
+if refused then return refused end
+local settings = policy()
+if not settings then return {NO_LIFE} end
 
 local over = redis.call('ZRANGEBYSCORE', act, '-inf', text(now), 'LIMIT', 0, MOST)
 local expired, lapses = {}, {}
@@ -32,7 +29,7 @@ if #over > 0 then
         redis.call('HDEL', tok, over[i])
         forfeits[#forfeits + 1] = number
       else
-        back_until[#back_until + 1] = text(now + return_ms)
+        back_until[#back_until + 1] = text(now + settings.return_secs * 1000)
         back_until[#back_until + 1] = over[i]
       end
     end
@@ -43,15 +40,15 @@ if #over > 0 then
     redis.call('ZREM', last, unpack(expired))
     redis.call('HDEL', tok, unpack(expired))
     redis.call('HINCRBY', st, 'expired', #expired)
-    record('expired', table.concat(numbers_expired, ','))
+    record(LOG_EXPIRED, table.concat(numbers_expired, ','))
   end
   if #lapses > 0 then
     if #back_until > 0 then redis.call('ZADD', lapsed, unpack(back_until)) end
     redis.call('HINCRBY', st, 'lapsed', #lapses)
     -- Turns that lapsed go to the next at once, beyond the batch.
     redis.call('HINCRBY', st, 'owed', #lapses)
-    record('lapsed', table.concat(numbers_lapsed, ','))
-    record('forfeited', table.concat(forfeits, ','))
+    record(LOG_LAPSED, table.concat(numbers_lapsed, ','))
+    record(LOG_FORFEITED, table.concat(forfeits, ','))
   end
 end
 
@@ -62,11 +59,11 @@ if #late > 0 then
   redis.call('ZREM', lapsed, unpack(late))
   redis.call('HDEL', tok, unpack(late))
   redis.call('HINCRBY', st, 'forfeited', #late)
-  record('forfeited', table.concat(numbers, ','))
+  record(LOG_FORFEITED, table.concat(numbers, ','))
 end
 
 local free = redis.call('ZRANGEBYSCORE', kept, '0', text(now), 'LIMIT', 0, MOST)
 if #free > 0 then redis.call('ZREM', kept, unpack(free)) end
-local ask = redis.call('ZRANGEBYSCORE', kept, '-inf', '(0', 'WITHSCORES', 'LIMIT', 0, MOST)
-local more = math.max(#over, #late, #free, #ask / 2) == MOST
-return {1, #expired, #lapses, more and 1 or 0, ask, redis.call('HGET', st, 'entered') or '0'}
+local asked = redis.call('ZRANGEBYSCORE', kept, '-inf', '(0', 'WITHSCORES', 'LIMIT', 0, MOST)
+local more = math.max(#over, #late, #free, #asked / 2) == MOST
+return answer{expired = #expired, lapsed = #lapses, more = more, asked = asked, entered = entered}

@@ -173,15 +173,15 @@ pub trait CatalogueStore: Send + Sync + 'static {
 /// Shared copies of what fans read, kept outside the process. Losing it costs speed only: every failure is a miss.
 pub trait CatalogueCache: Send + Sync + 'static {
     /// A concert with its age-independent facts, or a miss.
-    fn get_concert(&self, id: ConcertId) -> impl Future<Output = (CacheTicket, Option<Concert>)> + Send;
-    /// Keeps a concert that was loaded after `ticket` was taken.
-    fn put_concert(&self, ticket: CacheTicket, concert: &Concert) -> impl Future<Output = ()> + Send;
+    fn get_concert(&self, id: ConcertId) -> impl Future<Output = (CacheStamp, Option<Concert>)> + Send;
+    /// Keeps a concert that was loaded after `stamp` was taken.
+    fn put_concert(&self, stamp: CacheStamp, concert: &Concert) -> impl Future<Output = ()> + Send;
     /// A page of the concert list, or a miss.
-    fn get_concerts(&self, page: &str) -> impl Future<Output = (CacheTicket, Option<Page<Concert, PageStart>>)> + Send;
+    fn get_concerts(&self, page: &str) -> impl Future<Output = (CacheStamp, Option<Page<Concert, PageStart>>)> + Send;
     /// Keeps a page.
     fn put_concerts(
         &self,
-        ticket: CacheTicket,
+        stamp: CacheStamp,
         page: &str,
         value: &Page<Concert, PageStart>,
     ) -> impl Future<Output = ()> + Send;
@@ -190,22 +190,22 @@ pub trait CatalogueCache: Send + Sync + 'static {
         &self,
         concert: ConcertId,
         page: &str,
-    ) -> impl Future<Output = (CacheTicket, Option<Page<Show, PageStart>>)> + Send;
+    ) -> impl Future<Output = (CacheStamp, Option<Page<Show, PageStart>>)> + Send;
     /// Keeps a page.
     fn put_shows(
         &self,
-        ticket: CacheTicket,
+        stamp: CacheStamp,
         concert: ConcertId,
         page: &str,
         value: &Page<Show, PageStart>,
     ) -> impl Future<Output = ()> + Send;
-    /// Makes every copy invalid, for every instance. What is put with an older ticket stays invalid.
+    /// Makes every copy invalid, for every instance. What is put with an older stamp stays invalid.
     fn evict(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// The state of the cache when a read began; what was read is only kept if nothing was evicted since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheTicket(pub Option<i64>);
+pub struct CacheStamp(pub Option<i64>);
 
 /// Changes of a concert that an operator asks for; `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
@@ -384,13 +384,13 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> CatalogueFacade<S, K,
     }
 
     async fn public_concert(&self, id: ConcertId) -> Result<Concert, CatalogueError> {
-        let (ticket, cached) = self.cache.get_concert(id).await;
+        let (stamp, cached) = self.cache.get_concert(id).await;
         let concert = match cached {
             Some(concert) => concert,
             None => {
                 let _turn = self.turn().await?;
                 let loaded = self.store.concert(id, self.context.now()).await?.ok_or(CatalogueError::NotFound)?;
-                self.cache.put_concert(ticket, &loaded).await;
+                self.cache.put_concert(stamp, &loaded).await;
                 loaded
             }
         };
@@ -406,7 +406,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         limit: usize,
     ) -> Result<Page<Concert, PageStart>, CatalogueError> {
         let key = page_key(after, limit);
-        let (ticket, cached) = self.cache.get_concerts(&key).await;
+        let (stamp, cached) = self.cache.get_concerts(&key).await;
         if let Some(page) = cached {
             return Ok(page);
         }
@@ -414,7 +414,7 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
         let now = self.context.now();
         let found = self.store.public_concerts(now, after, rows(limit)).await?;
         let page = Page::cut(found, limit, |c| PageStart { at: c.next_show_at.unwrap_or(now), id: c.id.0 });
-        self.cache.put_concerts(ticket, &key, &page).await;
+        self.cache.put_concerts(stamp, &key, &page).await;
         Ok(page)
     }
 
@@ -430,14 +430,14 @@ impl<S: CatalogueStore, K: CatalogueCache, C: Clock + Ids> Catalogue for Catalog
     ) -> Result<Page<Show, PageStart>, CatalogueError> {
         self.public_concert(id).await?;
         let key = page_key(after, limit);
-        let (ticket, cached) = self.cache.get_shows(id, &key).await;
+        let (stamp, cached) = self.cache.get_shows(id, &key).await;
         if let Some(page) = cached {
             return Ok(page);
         }
         let _turn = self.turn().await?;
         let found = self.store.shows(id, self.context.now(), after, rows(limit)).await?;
         let page = Page::cut(found, limit, |s| PageStart { at: s.details.starts_at, id: s.id.0 });
-        self.cache.put_shows(ticket, id, &key, &page).await;
+        self.cache.put_shows(stamp, id, &key, &page).await;
         Ok(page)
     }
 

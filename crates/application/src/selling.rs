@@ -8,7 +8,7 @@ use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, LedgerTransactionId, PaymentId, ReservationId, SeatId, ShowId, UserId},
     reservation::{PayRefusal, ReservationState},
-    seat::{CHOICES_MAX, ChoiceError, SeatChoice, SeatChoices, SeatState},
+    seat::{CHOICES_MAX, ChoiceError, SeatChoice, SeatChoices, SeatState, within_limit},
 };
 use uuid::Uuid;
 
@@ -407,14 +407,13 @@ fn explain(hold: &Hold<'_>, refusal: &HoldRefusal, contested: Option<SeatId>) ->
         return Some(ReserveError::UnknownSeats(unknown));
     }
     let asked = hold.choices.len();
-    if asked > usize::try_from(refusal.seats_per_fan).unwrap_or(0) {
-        let limit = usize::try_from(refusal.seats_per_fan).unwrap_or(0);
-        return Some(ReserveError::Choice(ChoiceError::TooMany { asked, limit }));
+    if let Err(error) = within_limit(asked, 0, refusal.seats_per_fan) {
+        return Some(ReserveError::Choice(error));
     }
     if let Some(held) = refusal.held {
         return Some(ReserveError::ReservationExists(held));
     }
-    if refusal.seats_had + i64::try_from(asked).unwrap_or(i64::MAX) > i64::from(refusal.seats_per_fan) {
+    if within_limit(asked, refusal.seats_had, refusal.seats_per_fan).is_err() {
         return Some(ReserveError::LimitReached { had: refusal.seats_had, asked, limit: refusal.seats_per_fan });
     }
     let mut seats = refusal.seats.clone();

@@ -235,12 +235,13 @@ impl SeatChoices {
     pub fn as_slice(&self) -> &[SeatChoice] {
         &self.0
     }
+}
 
-    /// Refuses more seats than the show allows one fan.
-    pub fn within_limit(&self, seats_per_fan: i32) -> Result<(), ChoiceError> {
-        let limit = usize::try_from(seats_per_fan).unwrap_or(0);
-        if self.0.len() > limit { Err(ChoiceError::TooMany { asked: self.0.len(), limit }) } else { Ok(()) }
-    }
+/// Refuses more seats than the show allows one fan, with those that the fan has there.
+pub fn within_limit(asked: usize, had: i64, seats_per_fan: i32) -> Result<(), ChoiceError> {
+    let limit = usize::try_from(seats_per_fan).unwrap_or(0);
+    let together = asked.saturating_add(usize::try_from(had).unwrap_or(usize::MAX));
+    if together > limit { Err(ChoiceError::TooMany { asked, limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -291,9 +292,14 @@ mod tests {
     fn ten_thousand_seats_are_too_many_before_anything_else_is_looked_at() {
         let many = vec![choice(1, 0); 10_000];
         assert_eq!(SeatChoices::new(many), Err(ChoiceError::TooMany { asked: 10_000, limit: CHOICES_MAX }));
-        let five = SeatChoices::new((1..=5).map(|id| choice(id, 1)).collect()).expect("right");
-        assert_eq!(five.within_limit(4), Err(ChoiceError::TooMany { asked: 5, limit: 4 }));
-        assert_eq!(five.within_limit(5), Ok(()));
+    }
+
+    #[test]
+    fn seats_that_a_fan_has_count_within_the_limit() {
+        assert_eq!(within_limit(5, 0, 4), Err(ChoiceError::TooMany { asked: 5, limit: 4 }));
+        assert_eq!(within_limit(5, 0, 5), Ok(()));
+        assert_eq!(within_limit(2, 3, 5), Ok(()));
+        assert_eq!(within_limit(3, 3, 5), Err(ChoiceError::TooMany { asked: 3, limit: 5 }));
     }
 
     #[test]

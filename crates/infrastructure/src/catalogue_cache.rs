@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use deadpool_redis::redis;
 use moka::sync::Cache;
 use onsale_application::{
-    catalogue::{CacheTicket, CatalogueCache, Concert, PageStart, Show},
+    catalogue::{CacheStamp, CatalogueCache, Concert, PageStart, Show},
     context::Clock,
     page::Page,
 };
@@ -125,7 +125,7 @@ impl<C: Clock> SharedCatalogue<C> {
         (known.version, known.reachable)
     }
 
-    async fn get<K, T>(&self, copies: &Cache<K, Copy<T>>, key: &K) -> (CacheTicket, Option<T>)
+    async fn get<K, T>(&self, copies: &Cache<K, Copy<T>>, key: &K) -> (CacheStamp, Option<T>)
     where
         K: std::hash::Hash + Eq + Send + Sync + 'static,
         T: Clone + Send + Sync + 'static,
@@ -133,42 +133,42 @@ impl<C: Clock> SharedCatalogue<C> {
         let (version, reachable) = self.version().await;
         let young = |copy: &Copy<T>| reachable || self.clock.monotonic_ms() - copy.made_ms < millis(ALONE);
         let copy = copies.get(key).filter(|copy| copy.version == version && young(copy));
-        (CacheTicket(Some(version)), copy.map(|copy| T::clone(&copy.value)))
+        (CacheStamp(Some(version)), copy.map(|copy| T::clone(&copy.value)))
     }
 
-    fn copy<T: Clone>(&self, ticket: CacheTicket, value: &T) -> Option<Copy<T>> {
+    fn copy<T: Clone>(&self, stamp: CacheStamp, value: &T) -> Option<Copy<T>> {
         let made_ms = self.clock.monotonic_ms();
-        ticket.0.map(|version| Copy { version, made_ms, value: Arc::new(value.clone()) })
+        stamp.0.map(|version| Copy { version, made_ms, value: Arc::new(value.clone()) })
     }
 }
 
 impl<C: Clock> CatalogueCache for SharedCatalogue<C> {
-    async fn get_concert(&self, id: ConcertId) -> (CacheTicket, Option<Concert>) {
+    async fn get_concert(&self, id: ConcertId) -> (CacheStamp, Option<Concert>) {
         self.get(&self.concerts, &id).await
     }
 
-    async fn put_concert(&self, ticket: CacheTicket, concert: &Concert) {
-        if let Some(copy) = self.copy(ticket, concert) {
+    async fn put_concert(&self, stamp: CacheStamp, concert: &Concert) {
+        if let Some(copy) = self.copy(stamp, concert) {
             self.concerts.insert(concert.id, copy);
         }
     }
 
-    async fn get_concerts(&self, page: &str) -> (CacheTicket, Option<Page<Concert, PageStart>>) {
+    async fn get_concerts(&self, page: &str) -> (CacheStamp, Option<Page<Concert, PageStart>>) {
         self.get(&self.concert_pages, &page.to_owned()).await
     }
 
-    async fn put_concerts(&self, ticket: CacheTicket, page: &str, value: &Page<Concert, PageStart>) {
-        if let Some(copy) = self.copy(ticket, value) {
+    async fn put_concerts(&self, stamp: CacheStamp, page: &str, value: &Page<Concert, PageStart>) {
+        if let Some(copy) = self.copy(stamp, value) {
             self.concert_pages.insert(page.to_owned(), copy);
         }
     }
 
-    async fn get_shows(&self, concert: ConcertId, page: &str) -> (CacheTicket, Option<Page<Show, PageStart>>) {
+    async fn get_shows(&self, concert: ConcertId, page: &str) -> (CacheStamp, Option<Page<Show, PageStart>>) {
         self.get(&self.show_pages, &(concert, page.to_owned())).await
     }
 
-    async fn put_shows(&self, ticket: CacheTicket, concert: ConcertId, page: &str, value: &Page<Show, PageStart>) {
-        if let Some(copy) = self.copy(ticket, value) {
+    async fn put_shows(&self, stamp: CacheStamp, concert: ConcertId, page: &str, value: &Page<Show, PageStart>) {
+        if let Some(copy) = self.copy(stamp, value) {
             self.show_pages.insert((concert, page.to_owned()), copy);
         }
     }

@@ -22,7 +22,7 @@ use deadpool_redis::redis;
 use futures_util::{StreamExt, stream};
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    line::{Joined, QueueTicket, QueueTokens},
+    line::{Joined, QueueTokens, TokenClaims},
 };
 use onsale_domain::{
     concert::SaleState,
@@ -130,14 +130,14 @@ impl Bench {
     }
 
     /// Many joins at once, below the HTTP edge; answers the tickets and seconds.
-    async fn join(&self, concert: &Concert, users: Vec<UserId>) -> (Vec<QueueTicket>, f64) {
+    async fn join(&self, concert: &Concert, users: Vec<UserId>) -> (Vec<TokenClaims>, f64) {
         let started = Instant::now();
         let tickets = stream::iter(users)
             .map(|user| {
                 let (keeper, concert) = (Arc::clone(&self.app.instance.keeper), concert.id);
                 async move {
                     match keeper.join(concert, user).await.unwrap() {
-                        Joined::Placed(_, held) => held.ticket,
+                        Joined::Placed(_, held) => held.claims,
                         other => panic!("{other:?}"),
                     }
                 }
@@ -219,7 +219,7 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     for concert in [&small, &large] {
         let (tickets, _) = bench.join(concert, ids.clone()).await;
         let by_user: std::collections::HashMap<_, _> =
-            tickets.iter().map(|ticket| (ticket.user_id, bench.tokens.sign_queue(ticket))).collect();
+            tickets.iter().map(|claims| (claims.user_id, bench.tokens.sign_queue(claims))).collect();
         let lines = minted.iter().map(|fan| format!("{} {}", fan.access_token, by_user[&UserId(fan.user_id)]));
         files.push(bench.file(&concert.id.to_string(), lines));
     }
@@ -322,7 +322,7 @@ async fn streams(bench: &mut Bench, count: usize) {
     let ids: Vec<UserId> = minted.iter().map(|fan| UserId(fan.user_id)).collect();
     let (tickets, _) = bench.join(&concert, ids).await;
     let by_user: std::collections::HashMap<_, _> =
-        tickets.iter().map(|ticket| (ticket.user_id, (ticket.number, bench.tokens.sign_queue(ticket)))).collect();
+        tickets.iter().map(|claims| (claims.user_id, (claims.number, bench.tokens.sign_queue(claims)))).collect();
     let server = serve(&bench.world, 18_480);
     std::thread::sleep(Duration::from_secs(1));
     let before = server.resident();

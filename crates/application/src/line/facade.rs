@@ -15,7 +15,7 @@ use super::{
     guard::PollGuard,
     keeper::{Keeper, LineDatabase, Tended},
     model::{
-        Ended, Found, Held, Intent, Joined, LineStats, QueueTicket, STREAM_PASS_SECS, Snapshot, StreamPass, Whereabouts,
+        Ended, Found, Held, Intent, Joined, LineStats, STREAM_PASS_SECS, Snapshot, StreamPass, TokenClaims, Whereabouts,
     },
     place::{Entrant, Entrants, Entry},
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
@@ -40,7 +40,7 @@ pub trait Line: Send + Sync {
     /// showing up.
     async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError>;
     /// The same for a follower, who is told rather than asks: never too early.
-    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError>;
+    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(TokenClaims, PlaceView), LineError>;
     /// Leaves the line, or ends the turn.
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError>;
     /// Signed proof of the fan's newest place or ballot, also of one that is over.
@@ -54,7 +54,7 @@ pub trait Line: Send + Sync {
     /// The fan and the token that a pass stands for. It is used up then.
     async fn use_stream_pass(&self, concert: ConcertId, pass: &str) -> Result<(UserId, String), LineError>;
     /// What a follower sees in a snapshot. Touches no store.
-    fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen;
+    fn glance(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen;
     /// What everybody may know of a concert's line. From memory, but for the snapshot when it is old.
     async fn overview(&self, concert: &Concert) -> Result<LineView, LineError>;
     /// Makes new settings take effect now rather than at the next tick.
@@ -91,19 +91,19 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         }
     }
 
-    fn shown(&self, concert: ConcertId, user: UserId, token: &str) -> Result<QueueTicket, LineError> {
+    fn shown(&self, concert: ConcertId, user: UserId, token: &str) -> Result<TokenClaims, LineError> {
         self.tokens
             .verify_queue(token)
-            .filter(|ticket| ticket.user_id == user && ticket.concert_id == concert)
+            .filter(|claims| claims.user_id == user && claims.concert_id == concert)
             .ok_or(LineError::TokenInvalid)
     }
 
-    /// The fan's place by the store; `shown` is the ticket of the token that the fan shows.
+    /// The fan's place by the store; `shown` is what the token that the fan shows says.
     async fn find(
         &self,
         concert: ConcertId,
         user: UserId,
-        shown: Option<&QueueTicket>,
+        shown: Option<&TokenClaims>,
         intent: Intent,
     ) -> Result<Held, LineError> {
         let mut settled = false;
@@ -129,7 +129,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         &self,
         concert: ConcertId,
         user: UserId,
-        shown: Option<&QueueTicket>,
+        shown: Option<&TokenClaims>,
         intent: Intent,
     ) -> Result<Held, LineError> {
         let place = self.keeper.database.place_of(concert, user, false).await?.ok_or(LineError::NotInLine)?;
@@ -140,7 +140,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let entrants = Entrants { why: Entry::Asked(intent), places: vec![Entrant::from(&place)] };
         let entered = self.keeper.lines.enter(concert, &entrants).await?.ok_or(LineError::Recovering)?;
         let at = entered.first().copied().flatten().ok_or(LineError::NotInLine)?;
-        Ok(Held { ticket: place.ticket(concert), at })
+        Ok(Held { claims: place.claims(concert), at })
     }
 
     /// The store has lost a place that the database has, after everything that the store knew was written down. This should not
@@ -186,14 +186,14 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     /// What a waiting fan is told.
-    fn waiting(&self, ticket: &QueueTicket, token: Option<String>, position: i64, snapshot: &Snapshot) -> PlaceView {
+    fn waiting(&self, claims: &TokenClaims, token: Option<String>, position: i64, snapshot: &Snapshot) -> PlaceView {
         let estimate = queue::eta(&snapshot.policy, position, snapshot.next_promotion_ms(), snapshot.pace);
         let moves = snapshot.state.promotes() && !snapshot.sold_out && snapshot.reachable;
         let poll_after_ms = queue::poll_after_ms(&snapshot.policy, estimate, self.tokens.jitter());
         let stock = snapshot.stock.clone();
         PlaceView {
             token,
-            number: ticket.number,
+            number: claims.number,
             place: PlaceState::Waiting { position },
             eta: moves.then_some(estimate),
             poll_after_ms,
@@ -206,32 +206,32 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     /// What a snapshot alone shows of a fan who waits in line.
-    fn shown_waiting(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Option<PlaceView> {
-        if ticket.number == 0 || !snapshot.certainly_waits(ticket.number) {
+    fn shown_waiting(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Option<PlaceView> {
+        if claims.number == 0 || !snapshot.certainly_waits(claims.number) {
             return None;
         }
-        Some(self.waiting(ticket, Some(token.to_owned()), snapshot.position(ticket.number), snapshot))
+        Some(self.waiting(claims, Some(token.to_owned()), snapshot.position(claims.number), snapshot))
     }
 
     fn view(&self, held: &Held, token: Option<String>, snapshot: &Snapshot) -> PlaceView {
-        let ticket = &held.ticket;
+        let claims = &held.claims;
         let place = match held.at {
             Whereabouts::Waiting | Whereabouts::Called => {
-                return self.waiting(ticket, token, snapshot.position(ticket.number), snapshot);
+                return self.waiting(claims, token, snapshot.position(claims.number), snapshot);
             }
-            Whereabouts::Back { ahead } => return self.waiting(ticket, token, ahead + 1, snapshot),
+            Whereabouts::Back { ahead } => return self.waiting(claims, token, ahead + 1, snapshot),
             Whereabouts::PreQueue => PlaceState::PreQueue,
             Whereabouts::Active { expires_at } => PlaceState::Active { expires_at },
             Whereabouts::Lapsed { until } => PlaceState::Lapsed { until },
         };
-        Self::calm(ticket, token, place, snapshot)
+        Self::calm(claims, token, place, snapshot)
     }
 
     /// What a fan is told who does not wait in line.
-    fn calm(ticket: &QueueTicket, token: Option<String>, place: PlaceState, snapshot: &Snapshot) -> PlaceView {
+    fn calm(claims: &TokenClaims, token: Option<String>, place: PlaceState, snapshot: &Snapshot) -> PlaceView {
         PlaceView {
             token,
-            number: ticket.number,
+            number: claims.number,
             place,
             eta: None,
             poll_after_ms: queue::calm_poll_after_ms(&snapshot.policy),
@@ -241,9 +241,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     /// Polls that come much earlier than told are refused from here on.
-    fn note_told(&self, ticket: &QueueTicket, view: &PlaceView) {
+    fn note_told(&self, claims: &TokenClaims, view: &PlaceView) {
         if matches!(view.place, PlaceState::Waiting { .. }) {
-            self.guard.told(ticket.id, self.keeper.context.monotonic_ms(), view.poll_after_ms);
+            self.guard.told(claims.id, self.keeper.context.monotonic_ms(), view.poll_after_ms);
         }
     }
 
@@ -300,7 +300,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             match self.find(concert, user, Some(&shown), Intent::ShowsUp).await {
                 Ok(held) => {
                     let snapshot = self.snapshot(concert).await?;
-                    return Ok((false, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)));
+                    return Ok((false, self.view(&held, Some(self.tokens.sign_queue(&held.claims)), &snapshot)));
                 }
                 // While the store is away the database answers, as for any other device of the fan.
                 Err(
@@ -317,16 +317,16 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
                         self.settle(concert).await;
-                        self.find(concert, user, Some(&held.ticket), Intent::ShowsUp).await.unwrap_or(held)
+                        self.find(concert, user, Some(&held.claims), Intent::ShowsUp).await.unwrap_or(held)
                     } else {
                         held
                     };
                     let snapshot = self.snapshot(concert).await?;
-                    let token = self.tokens.sign_queue(&held.ticket);
+                    let token = self.tokens.sign_queue(&held.claims);
                     let view = self.view(&held, Some(token), &snapshot);
-                    self.note_told(&held.ticket, &view);
+                    self.note_told(&held.claims, &view);
                     if let Some(eta) = view.eta.filter(|_| fresh) {
-                        self.keeper.note_told(concert, held.ticket.number, eta);
+                        self.keeper.note_told(concert, held.claims.number, eta);
                     }
                     return Ok((fresh, view));
                 }
@@ -344,28 +344,28 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
 
     async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError> {
         let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
-        if let Some((ticket, token)) = shown.as_ref().zip(token) {
-            if let Some(ms) = self.guard.too_early_ms(ticket.id, self.keeper.context.monotonic_ms()) {
+        if let Some((claims, token)) = shown.as_ref().zip(token) {
+            if let Some(ms) = self.guard.too_early_ms(claims.id, self.keeper.context.monotonic_ms()) {
                 return Err(LineError::TooEarly(ms));
             }
             let snapshot = self.snapshot(concert).await?;
-            if let Some(view) = self.shown_waiting(ticket, token, &snapshot) {
-                self.note_told(ticket, &view);
+            if let Some(view) = self.shown_waiting(claims, token, &snapshot) {
+                self.note_told(claims, &view);
                 return Ok(view);
             }
         }
         let held = self.find(concert, user, shown.as_ref(), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
         // A ballot's token gets the number that was drawn.
-        let token = token.map(|_| self.tokens.sign_queue(&held.ticket));
+        let token = token.map(|_| self.tokens.sign_queue(&held.claims));
         Ok(self.view(&held, token, &snapshot))
     }
 
-    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(QueueTicket, PlaceView), LineError> {
+    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(TokenClaims, PlaceView), LineError> {
         let shown = self.shown(concert, user, token)?;
         let held = self.find(concert, user, Some(&shown), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
-        Ok((held.ticket, self.view(&held, Some(self.tokens.sign_queue(&held.ticket)), &snapshot)))
+        Ok((held.claims, self.view(&held, Some(self.tokens.sign_queue(&held.claims)), &snapshot)))
     }
 
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError> {
@@ -374,7 +374,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             Ok(held) => {
                 // What happened before stands before it in the log.
                 self.settle(concert).await;
-                Some(held.ticket.number).filter(|number| *number > 0)
+                Some(held.claims.number).filter(|number| *number > 0)
             }
             // The database knows as well.
             Err(LineError::Recovering | LineError::Store(StoreError::Unavailable(_))) => {
@@ -421,9 +421,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         self.shown(concert, user, token)?;
         // Watch first, so that nothing between the look and the watching is missed.
         let news = self.keeper.snapshots.watch(concert);
-        let (ticket, view) = self.look(concert, user, token).await?;
+        let (claims, view) = self.look(concert, user, token).await?;
         let token = view.token.clone().unwrap_or_default();
-        Ok((view, Follower { ticket, token, news }))
+        Ok((view, Follower { claims, token, news }))
     }
 
     fn check(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(), LineError> {
@@ -431,32 +431,32 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     }
 
     fn stream_pass(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(String, DateTime<Utc>), LineError> {
-        let ticket = self.shown(concert, user, token)?;
+        let claims = self.shown(concert, user, token)?;
         let context = &self.keeper.context;
         let until = context.now() + TimeDelta::seconds(STREAM_PASS_SECS);
-        let pass = StreamPass { ticket, id: context.new_id(), until_ms: until.timestamp_millis() };
+        let pass = StreamPass { claims, id: context.new_id(), until_ms: until.timestamp_millis() };
         Ok((self.tokens.sign_pass(&pass), until))
     }
 
     async fn use_stream_pass(&self, concert: ConcertId, pass: &str) -> Result<(UserId, String), LineError> {
         let now_ms = self.keeper.context.now().timestamp_millis();
-        let StreamPass { ticket, id, .. } = self
+        let StreamPass { claims, id, .. } = self
             .tokens
             .verify_pass(pass)
-            .filter(|pass| pass.ticket.concert_id == concert && pass.until_ms > now_ms)
+            .filter(|pass| pass.claims.concert_id == concert && pass.until_ms > now_ms)
             .ok_or(LineError::PassInvalid)?;
         // Longer than it is good for: the clocks of instances differ.
         if !self.keeper.lines.first_use(concert, id, 2 * STREAM_PASS_SECS).await? {
             return Err(LineError::PassInvalid);
         }
-        Ok((ticket.user_id, self.tokens.sign_queue(&ticket)))
+        Ok((claims.user_id, self.tokens.sign_queue(&claims)))
     }
 
-    fn glance(&self, ticket: &QueueTicket, token: &str, snapshot: &Snapshot) -> Seen {
-        if let Some(view) = self.shown_waiting(ticket, token, snapshot) {
+    fn glance(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen {
+        if let Some(view) = self.shown_waiting(claims, token, snapshot) {
             Seen::There(Box::new(view))
-        } else if ticket.number == 0 && snapshot.state == SaleState::PreQueue {
-            Seen::There(Box::new(Self::calm(ticket, Some(token.to_owned()), PlaceState::PreQueue, snapshot)))
+        } else if claims.number == 0 && snapshot.state == SaleState::PreQueue {
+            Seen::There(Box::new(Self::calm(claims, Some(token.to_owned()), PlaceState::PreQueue, snapshot)))
         } else {
             Seen::Ask
         }

@@ -7,7 +7,7 @@ use onsale_domain::ids::{ConcertId, UserId};
 use super::{
     facade::LineFacade,
     keeper::LineDatabase,
-    model::{Admission, Ended, Intent, QueueTicket, Slot},
+    model::{Admission, Ended, Intent, Slot, TokenClaims},
     ports::{LineStore, QueueTokens, Receipts, Seeds},
     views::LineError,
 };
@@ -80,25 +80,25 @@ pub trait Gate: Send + Sync + 'static {
 pub struct LineGate<P, L, T, C>(pub Arc<LineFacade<P, L, T, C>>);
 
 impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + Seeds + Clone> LineGate<P, L, T, C> {
-    async fn admit(&self, ticket: &QueueTicket, purpose: Purpose) -> Result<Turn, GateRefusal> {
+    async fn admit(&self, claims: &TokenClaims, purpose: Purpose) -> Result<Turn, GateRefusal> {
         let line = &self.0;
         let lasts_ms = match purpose {
             Purpose::See => 0,
             Purpose::Hold => SLOT_LASTS_MS,
         };
         for _ in 0..3 {
-            match line.keeper.lines.admit(ticket, lasts_ms).await? {
+            match line.keeper.lines.admit(claims, lasts_ms).await? {
                 Admission::Admitted { number } => return Ok(Turn { number }),
                 Admission::Waiting => return Err(GateRefusal::Waiting),
                 Admission::Lost => {
-                    line.keeper.revive_soon(ticket.concert_id);
+                    line.keeper.revive_soon(claims.concert_id);
                     break;
                 }
-                Admission::Nowhere { entered } if ticket.is_within(entered) => return Err(GateRefusal::Expired),
+                Admission::Nowhere { entered } if claims.is_within(entered) => return Err(GateRefusal::Expired),
                 // The database knows more.
                 Admission::Moved | Admission::Nowhere { .. } => {
                     let found =
-                        line.find_on_disk(ticket.concert_id, ticket.user_id, Some(ticket), Intent::ShowsUp).await;
+                        line.find_on_disk(claims.concert_id, claims.user_id, Some(claims), Intent::ShowsUp).await;
                     match found {
                         Ok(_) => {}
                         Err(LineError::TokenMoved) => return Err(GateRefusal::Moved),
@@ -123,14 +123,14 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         token: Option<&str>,
         purpose: Purpose,
     ) -> Result<Turn, GateRefusal> {
-        let ticket = token.and_then(|token| self.0.tokens.verify_queue(token)).ok_or(GateRefusal::Required)?;
-        if ticket.user_id != user || ticket.concert_id != concert {
+        let claims = token.and_then(|token| self.0.tokens.verify_queue(token)).ok_or(GateRefusal::Required)?;
+        if claims.user_id != user || claims.concert_id != concert {
             return Err(GateRefusal::Required);
         }
-        match self.admit(&ticket, purpose).await {
+        match self.admit(&claims, purpose).await {
             // The line's store is away, or is being loaded. Whose turn is on disk goes on buying; nobody else slips through.
             Err(GateRefusal::Store(StoreError::Unavailable(cause))) => {
-                let admitted = self.0.keeper.database.admitted(&ticket).await?;
+                let admitted = self.0.keeper.database.admitted(&claims).await?;
                 admitted.map(|number| Turn { number }).ok_or(GateRefusal::Store(StoreError::Unavailable(cause)))
             }
             result => result,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     keeper::{Keeper, LineDatabase},
     lane::{Answer, Lane},
-    model::{Held, Joined, QueueTicket, Whereabouts},
+    model::{Held, Joined, TokenClaims, Whereabouts},
     place::{Entrant, Entrants, Entry},
     ports::{Joiner, LineStore, Seeds, Taken},
 };
@@ -221,8 +221,8 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         let entered = self.enter(concert, lane, &placed).await;
         for (index, place) in placed.into_iter().enumerate() {
             let Joiner { user_id, id } = place.joiner;
-            let ticket = QueueTicket { concert_id: concert, user_id, number: place.number, id };
-            let held = |first: bool, at: Whereabouts| Joined::Placed(place.new && first, Held { ticket, at });
+            let claims = TokenClaims { concert_id: concert, user_id, number: place.number, id };
+            let held = |first: bool, at: Whereabouts| Joined::Placed(place.new && first, Held { claims, at });
             answers.tell(user_id, |first| match &entered {
                 Some(entered) => {
                     let at = entered.get(index).copied().flatten();

@@ -25,7 +25,7 @@ pub use guard::PollGuard;
 pub use keeper::{Keeper, LineDatabase, Tended};
 pub use model::{
     Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, Loading, News,
-    OddEntry, Promotion, QueueTicket, Slot, Snapshot, StreamPass, Swept, Tick, Ticked, Whereabouts,
+    OddEntry, Promotion, Slot, Snapshot, StreamPass, Swept, Tick, Ticked, TokenClaims, Whereabouts,
 };
 pub use place::{Entrant, Entrants, Entry, Place, Stand};
 pub use ports::{

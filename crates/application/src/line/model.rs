@@ -15,7 +15,7 @@ use super::stock::ConcertStock;
 
 /// What a queue token says, under its signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueTicket {
+pub struct TokenClaims {
     /// The concert whose line it is.
     pub concert_id: ConcertId,
     /// The fan it belongs to.
@@ -30,7 +30,7 @@ pub struct QueueTicket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamPass {
     /// The token that it stands for.
-    pub ticket: QueueTicket,
+    pub claims: TokenClaims,
     /// Tells it from every other pass.
     pub id: Uuid,
     /// When it ends, in milliseconds since 1970.
@@ -40,7 +40,7 @@ pub struct StreamPass {
 /// How long a pass is good for, in seconds.
 pub(super) const STREAM_PASS_SECS: i64 = 30;
 
-impl QueueTicket {
+impl TokenClaims {
     /// Whether the place is among the numbers that are all in the line's store.
     pub fn is_within(&self, entered: i64) -> bool {
         (1..=entered).contains(&self.number)
@@ -87,7 +87,7 @@ pub enum Intent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// What the fan's token says.
-    pub ticket: QueueTicket,
+    pub claims: TokenClaims,
     /// Where the fan is.
     pub at: Whereabouts,
 }

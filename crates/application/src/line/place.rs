@@ -4,7 +4,7 @@ use chrono::DateTime;
 use onsale_domain::ids::{ConcertId, UserId};
 use uuid::Uuid;
 
-use super::model::{Intent, QueueTicket, Whereabouts};
+use super::model::{Intent, TokenClaims, Whereabouts};
 
 /// What a place is, as the database has it. What the line's store decides by its clock is there within a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,12 @@ pub struct Place {
 
 impl Place {
     /// What its newest token says.
-    pub fn ticket(&self, concert_id: ConcertId) -> QueueTicket {
-        QueueTicket { concert_id, user_id: self.user_id, number: self.number, id: self.token_id }
+    pub fn claims(&self, concert_id: ConcertId) -> TokenClaims {
+        TokenClaims { concert_id, user_id: self.user_id, number: self.number, id: self.token_id }
     }
 
     /// Whether this token is an older one of the same place.
-    pub fn had(&self, shown: &QueueTicket) -> bool {
+    pub fn had(&self, shown: &TokenClaims) -> bool {
         shown.id != self.token_id && (shown.number == self.number || shown.id == self.place_id)
     }
 }

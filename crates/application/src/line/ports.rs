@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     model::{
-        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, QueueTicket, Slot, Snapshot, StreamPass, Swept,
-        Tick, Ticked, Whereabouts,
+        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, Slot, Snapshot, StreamPass, Swept, Tick,
+        Ticked, TokenClaims, Whereabouts,
     },
     place::{Entrants, Place, Stand},
     views::DrawView,
@@ -22,9 +22,9 @@ use crate::error::StoreError;
 /// Signs and reads queue tokens and receipts.
 pub trait QueueTokens: Send + Sync + 'static {
     /// Signs a token.
-    fn sign_queue(&self, ticket: &QueueTicket) -> String;
-    /// The ticket of a genuine token.
-    fn verify_queue(&self, token: &str) -> Option<QueueTicket>;
+    fn sign_queue(&self, claims: &TokenClaims) -> String;
+    /// The claims of a genuine token.
+    fn verify_queue(&self, token: &str) -> Option<TokenClaims>;
     /// Signs a pass.
     fn sign_pass(&self, pass: &StreamPass) -> String;
     /// What a genuine pass says.
@@ -65,12 +65,12 @@ pub trait LineStore: Send + Sync + 'static {
         &self,
         concert: ConcertId,
         user: UserId,
-        shown: Option<&QueueTicket>,
+        shown: Option<&TokenClaims>,
         intent: Intent,
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
     /// Uses an active token: claims it, or renews it when less than half is left. Its slot MUST last for `lasts_ms` from
     /// now, whatever becomes of the turn.
-    fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> impl Future<Output = Result<Admission, StoreError>> + Send;
+    fn admit(&self, claims: &TokenClaims, lasts_ms: i64) -> impl Future<Output = Result<Admission, StoreError>> + Send;
     /// Ends the fan's place with this number, which the database has ended. The slot of a turn MUST stay taken until the
     /// database has been asked about holds.
     fn leave(
@@ -328,7 +328,7 @@ pub trait LinePlaces: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(Call, bool)>, StoreError>> + Send;
 
     /// The number of this token's place if it is active. For the gate while the line's store is away.
-    fn admitted(&self, ticket: &QueueTicket) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
+    fn admitted(&self, claims: &TokenClaims) -> impl Future<Output = Result<Option<i64>, StoreError>> + Send;
 }
 
 /// What the line's store decides and the database must know: turns, and with them the published log. Writes that name a life are

@@ -11,7 +11,7 @@ use onsale_domain::{
 use tokio::sync::watch;
 
 use super::{
-    model::{LineStats, QueueTicket, Snapshot},
+    model::{LineStats, Snapshot, TokenClaims},
     stock::ConcertStock,
 };
 use crate::error::StoreError;
@@ -112,7 +112,7 @@ pub enum Seen {
 /// Follows one fan's place from snapshot to snapshot.
 pub struct Follower {
     /// What the fan's token says.
-    pub ticket: QueueTicket,
+    pub claims: TokenClaims,
     /// The token.
     pub token: String,
     /// New snapshots.

@@ -393,10 +393,9 @@ fn in_order(seats: Vec<SeatView>) -> Vec<SeatView> {
 }
 
 impl Postgres {
-    /// The database's clock, in microseconds since 1970.
-    async fn clock_us(&self) -> Result<i64, StoreError> {
-        let now: Option<DateTime<Utc>> = self.read_one(|| diesel::select(clock_timestamp())).await?;
-        now.map(|now| now.timestamp_micros()).ok_or_else(|| impossible("no time"))
+    /// The database's clock.
+    async fn clock(&self) -> Result<DateTime<Utc>, StoreError> {
+        self.read_one(|| diesel::select(clock_timestamp())).await?.ok_or_else(|| impossible("no time"))
     }
 }
 
@@ -411,26 +410,26 @@ struct SeatRow {
     price_minor: i64,
     #[diesel(deserialize_as = Word<SeatState>)]
     state: SeatState,
+    held_until: Option<DateTime<Utc>>,
     version: i32,
 }
 
 impl SeatMapStore for Postgres {
     async fn load_seat_map(&self, show: ShowId) -> Result<Option<SeatMap>, StoreError> {
         let Some((found, sale_state)) = self.show(show).await? else { return Ok(None) };
-        let as_of_us = self.clock_us().await?;
-        let rows: Vec<(SeatRow, bool)> = self
+        let as_of = self.clock().await?;
+        let rows: Vec<SeatRow> = self
             .read_all(|| {
-                let ran_out = seats::held_until.assume_not_null().le(clock_timestamp());
                 seats::table
                     .filter(seats::show_id.eq(show.0))
                     .order((seats::section, seats::row_label, seats::number))
-                    .select((SeatRow::as_select(), seats::state.eq(Word(SeatState::Held)).and(ran_out)))
+                    .select(SeatRow::as_select())
             })
             .await?;
-        let read_by_us = self.clock_us().await?;
-        let seat = |(row, overdue): (SeatRow, bool)| {
-            let SeatRow { id, section, row_label: row, number, price_minor, state, version } = row;
-            let state = if overdue { SeatState::Available } else { state };
+        let read_by = self.clock().await?;
+        let seat = |row: SeatRow| {
+            let state = row.state.seen_at(row.held_until, read_by);
+            let SeatRow { id, section, row_label: row, number, price_minor, version, .. } = row;
             SeatView { id, section, row, number, price_minor, state, version }
         };
         Ok(Some(SeatMap {
@@ -438,8 +437,8 @@ impl SeatMapStore for Postgres {
             concert_id: found.concert_id,
             currency: found.currency,
             public: sale_state.is_public(),
-            as_of_us,
-            read_by_us,
+            as_of_us: as_of.timestamp_micros(),
+            read_by_us: read_by.timestamp_micros(),
             seats: in_order(rows.into_iter().map(seat).collect()),
             past: SeatsPast::default(),
         }))

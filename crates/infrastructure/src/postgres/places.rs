@@ -10,7 +10,7 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, methods::LoadQuery};
 use onsale_application::{
     error::StoreError,
-    line::{Call, Joiner, Left, LineHead, LinePlaces, Place, QueueTicket, Stand, Taken},
+    line::{Call, Joiner, Left, LineHead, LinePlaces, Place, Stand, Taken, TokenClaims},
 };
 use onsale_domain::{
     concert::SaleState,
@@ -414,14 +414,14 @@ impl LinePlaces for Postgres {
         Ok(rows.into_iter().map(|OverRow { number, user_id, paid }| (Call { user_id, number }, paid)).collect())
     }
 
-    async fn admitted(&self, ticket: &QueueTicket) -> Result<Option<i64>, StoreError> {
+    async fn admitted(&self, claims: &TokenClaims) -> Result<Option<i64>, StoreError> {
         let row: Option<NumberRow> = self
             .for_lines()
             .read_one(|| {
                 sql(include_str!("sql/admitted.sql"))
-                    .bind::<SqlUuid, _>("concert_id", ticket.concert_id.0)
-                    .bind::<SqlUuid, _>("fan", ticket.user_id.0)
-                    .bind::<SqlUuid, _>("token_id", ticket.id)
+                    .bind::<SqlUuid, _>("concert_id", claims.concert_id.0)
+                    .bind::<SqlUuid, _>("fan", claims.user_id.0)
+                    .bind::<SqlUuid, _>("token_id", claims.id)
             })
             .await?;
         Ok(row.map(|row| row.number))

@@ -7,8 +7,8 @@ use onsale_application::{
     error::StoreError,
     line::{
         Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, LineStats, LineStore,
-        Loading, NewLife, News, OddEntry, Place, Promotion, QueueTicket, RawSnapshot, Slot, Snapshot, Stand, Swept,
-        Tick, Ticked, Whereabouts,
+        Loading, NewLife, News, OddEntry, Place, Promotion, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick, Ticked,
+        TokenClaims, Whereabouts,
     },
 };
 use onsale_domain::{
@@ -168,7 +168,7 @@ impl LineStore for RedisLines {
         &self,
         concert: ConcertId,
         user: UserId,
-        shown: Option<&QueueTicket>,
+        shown: Option<&TokenClaims>,
         intent: Intent,
     ) -> Result<Found, StoreError> {
         let arguments = self
@@ -176,15 +176,15 @@ impl LineStore for RedisLines {
             .place
             .arguments()
             .id("fan", user.0)
-            .optional_id("shown", shown.map(|ticket| ticket.id))
+            .optional_id("shown", shown.map(|claims| claims.id))
             .text("how", word_of(intent));
         let (status, reply) = self.run(concert, arguments).await?;
         match status {
             DONE => {
                 let (number, id) = (reply.number("number")?, reply.id("id")?);
-                let ticket = QueueTicket { concert_id: concert, user_id: user, number, id };
+                let claims = TokenClaims { concert_id: concert, user_id: user, number, id };
                 let at = reply.whereabouts()?.ok_or_else(|| odd("no place"))?;
-                Ok(Found::Here(Held { ticket, at }))
+                Ok(Found::Here(Held { claims, at }))
             }
             MOVED => Ok(Found::Moved),
             NOWHERE => Ok(Found::Nowhere { entered: reply.number("entered")? }),
@@ -192,9 +192,9 @@ impl LineStore for RedisLines {
         }
     }
 
-    async fn admit(&self, ticket: &QueueTicket, lasts_ms: i64) -> Result<Admission, StoreError> {
-        let arguments = self.scripts.admit.arguments().id("fan", ticket.user_id.0).id("shown", ticket.id);
-        let (status, reply) = self.run(ticket.concert_id, arguments.number("lasts_ms", lasts_ms)).await?;
+    async fn admit(&self, claims: &TokenClaims, lasts_ms: i64) -> Result<Admission, StoreError> {
+        let arguments = self.scripts.admit.arguments().id("fan", claims.user_id.0).id("shown", claims.id);
+        let (status, reply) = self.run(claims.concert_id, arguments.number("lasts_ms", lasts_ms)).await?;
         match status {
             DONE => Ok(Admission::Admitted { number: reply.number("number")? }),
             WAITING => Ok(Admission::Waiting),

@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use onsale_application::{
     accounts::{Identity, Tokens},
-    line::{Place, QueueTicket, QueueTokens, Receipts, StreamPass},
+    line::{Place, QueueTokens, Receipts, StreamPass, TokenClaims},
 };
 use onsale_domain::{
     account::Role,
@@ -129,13 +129,13 @@ impl SignedQueueTokens {
     }
 }
 
-fn body_of(version: u8, ticket: &QueueTicket) -> Vec<u8> {
+fn body_of(version: u8, claims: &TokenClaims) -> Vec<u8> {
     let mut body = Vec::with_capacity(WHOLE_PASS);
     body.extend([version, KEY_ID]);
-    body.extend(ticket.concert_id.0.as_bytes());
-    body.extend(ticket.user_id.0.as_bytes());
-    body.extend(ticket.number.to_be_bytes());
-    body.extend(ticket.id.as_bytes());
+    body.extend(claims.concert_id.0.as_bytes());
+    body.extend(claims.user_id.0.as_bytes());
+    body.extend(claims.number.to_be_bytes());
+    body.extend(claims.id.as_bytes());
     body
 }
 
@@ -151,8 +151,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*head)
 }
 
-fn take_ticket(body: &mut &[u8]) -> Option<QueueTicket> {
-    Some(QueueTicket {
+fn take_claims(body: &mut &[u8]) -> Option<TokenClaims> {
+    Some(TokenClaims {
         concert_id: ConcertId(Uuid::from_bytes(take(body)?)),
         user_id: UserId(Uuid::from_bytes(take(body)?)),
         number: i64::from_be_bytes(take(body)?),
@@ -177,17 +177,17 @@ impl SignedQueueTokens {
 }
 
 impl QueueTokens for SignedQueueTokens {
-    fn sign_queue(&self, ticket: &QueueTicket) -> String {
-        self.seal(body_of(VERSION, ticket))
+    fn sign_queue(&self, claims: &TokenClaims) -> String {
+        self.seal(body_of(VERSION, claims))
     }
 
-    fn verify_queue(&self, token: &str) -> Option<QueueTicket> {
+    fn verify_queue(&self, token: &str) -> Option<TokenClaims> {
         let mut whole = [0_u8; WHOLE + 3];
-        take_ticket(&mut self.unseal(token, VERSION, BODY, &mut whole)?)
+        take_claims(&mut self.unseal(token, VERSION, BODY, &mut whole)?)
     }
 
     fn sign_pass(&self, pass: &StreamPass) -> String {
-        let mut whole = body_of(PASS_VERSION, &pass.ticket);
+        let mut whole = body_of(PASS_VERSION, &pass.claims);
         whole.extend(pass.id.as_bytes());
         whole.extend(pass.until_ms.to_be_bytes());
         self.seal(whole)
@@ -197,7 +197,7 @@ impl QueueTokens for SignedQueueTokens {
         let mut whole = [0_u8; WHOLE_PASS + 3];
         let mut body = self.unseal(pass, PASS_VERSION, PASS_BODY, &mut whole)?;
         Some(StreamPass {
-            ticket: take_ticket(&mut body)?,
+            claims: take_claims(&mut body)?,
             id: Uuid::from_bytes(take(&mut body)?),
             until_ms: i64::from_be_bytes(take(&mut body)?),
         })
@@ -218,8 +218,8 @@ impl Receipts for SignedQueueTokens {
 mod tests {
     use super::*;
 
-    fn ticket() -> QueueTicket {
-        QueueTicket {
+    fn claims() -> TokenClaims {
+        TokenClaims {
             concert_id: ConcertId(Uuid::from_u128(1)),
             user_id: UserId(Uuid::from_u128(2)),
             number: 41_200,
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn a_queue_token_says_what_was_signed_and_nothing_else_is_believed() {
         let tokens = SignedQueueTokens::new(&[7; 32], &[9; 32]).expect("a key");
-        let text = tokens.sign_queue(&ticket());
-        assert_eq!(tokens.verify_queue(&text), Some(ticket()));
+        let text = tokens.sign_queue(&claims());
+        assert_eq!(tokens.verify_queue(&text), Some(claims()));
         for index in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             if let Some(byte) = bytes.get_mut(index) {
@@ -250,11 +250,11 @@ mod tests {
     #[test]
     fn a_pass_says_what_was_signed_and_is_no_token_nor_the_other_way_round() {
         let tokens = SignedQueueTokens::new(&[7; 32], &[9; 32]).expect("a key");
-        let pass = StreamPass { ticket: ticket(), id: Uuid::from_u128(4), until_ms: 1_900_000_000_000 };
+        let pass = StreamPass { claims: claims(), id: Uuid::from_u128(4), until_ms: 1_900_000_000_000 };
         let text = tokens.sign_pass(&pass);
         assert_eq!(tokens.verify_pass(&text), Some(pass));
         assert_eq!(tokens.verify_queue(&text), None);
-        assert_eq!(tokens.verify_pass(&tokens.sign_queue(&ticket())), None);
+        assert_eq!(tokens.verify_pass(&tokens.sign_queue(&claims())), None);
         for index in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             if let Some(byte) = bytes.get_mut(index) {

@@ -87,7 +87,7 @@ async fn missing(app: &App, concert: ConcertId) -> Vec<i64> {
     let mut missing = vec![];
     for place in app.instance.postgres.places(concert, 0, i64::MAX, i64::MAX, 100_000).await.unwrap() {
         let found = app.instance.lines.place(concert, place.user_id, None, Intent::Looks).await.unwrap();
-        if !matches!(found, Found::Here(held) if held.ticket.number == place.number) {
+        if !matches!(found, Found::Here(held) if held.claims.number == place.number) {
             missing.push(place.number);
         }
     }
@@ -141,7 +141,7 @@ async fn nobody_overtakes_a_place_whose_process_died_before_the_store_heard_of_i
     // The process dies here: numbers 3 to 5 are on disk and nowhere else.
     commit_only(&apps[1], concert, &lost).await;
     for (index, user) in later.iter().enumerate() {
-        assert_eq!(lane.join(*user).await.1.ticket.number, 6 + index as i64);
+        assert_eq!(lane.join(*user).await.1.claims.number, 6 + index as i64);
     }
     // A store that is not told calls nobody beyond the gap, whatever room there is.
     assert_eq!(promote_only(&lane, 50).await, 2);
@@ -177,7 +177,7 @@ async fn a_process_that_stalls_before_the_store_and_goes_on_later_changes_nothin
     assert_eq!(entered[1], None, "who has left is not there again");
     let snapshot = app.instance.keeper.snapshots.renewed(concert).await.unwrap().unwrap();
     assert_eq!((snapshot.stats.waiting, snapshot.stats.active), (3, 1));
-    assert_eq!(lane.place(users[2]).await.ticket, taken_over.ticket, "the newer token holds");
+    assert_eq!(lane.place(users[2]).await.claims, taken_over.claims, "the newer token holds");
     assert_eq!((snapshot.position(3), snapshot.position(5)), (1, 3));
     assert_eq!(lane.admit(50).await, 3);
     assert_eq!(called(&app, concert).await, [1, 3, 4, 5]);
@@ -201,7 +201,7 @@ async fn who_left_before_the_store_heard_of_the_place_is_never_called() {
     assert_eq!(called(&app, concert).await, [2, 3]);
     assert_eq!(lane.stats().await.active, 2, "and keeps no slot");
     // The fan may join again, at the end.
-    assert_eq!(lane.join(users[0]).await.1.ticket.number, 4);
+    assert_eq!(lane.join(users[0]).await.1.claims.number, 4);
     app.stop().await;
     world.close().await;
 }
@@ -264,7 +264,7 @@ async fn of_two_who_load_one_does_and_a_loader_that_stalls_is_too_late() {
     // Others let it, for six seconds; nobody is called, and joins go on.
     assert_eq!(lines.loading(concert).await.unwrap(), Loading::UnderWay);
     assert!(app.instance.keeper.tick(&lane.concert).await.is_err());
-    assert_eq!(lane.join(user()).await.1.ticket.number, 21);
+    assert_eq!(lane.join(user()).await.1.claims.number, 21);
     // Then another one does it, wholly.
     lane.set("st", "loading_at", 1).await;
     assert_eq!(tick_until_loaded(&lane).await, 0);

@@ -194,7 +194,7 @@ async fn promotion_takes_the_oldest_by_interval_batch_and_limit() {
         let held = lane.place(*user).await;
         match held.at {
             Whereabouts::Active { .. } => assert!(index < 5, "{index} was promoted out of turn"),
-            _ => assert_eq!(snapshot.position(held.ticket.number), index as i64 - 4),
+            _ => assert_eq!(snapshot.position(held.claims.number), index as i64 - 4),
         }
     }
     lane.due().await;
@@ -262,7 +262,7 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
                 let user = UserId(Uuid::new_v4());
                 let joined = keeper.join(concert, user).await.unwrap();
                 let Joined::Placed(true, held) = joined else { panic!("{joined:?}") };
-                numbers.push((held.ticket.number, user));
+                numbers.push((held.claims.number, user));
             }
             numbers
         }
@@ -291,7 +291,7 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
                         let user = UserId(Uuid::from_slice(&user).unwrap());
                         let found = lines.place(concert.id, user, None, Intent::Looks).await.unwrap();
                         if let Found::Here(held) = found {
-                            lines.end_paid(concert.id, user, held.ticket.number).await.unwrap();
+                            lines.end_paid(concert.id, user, held.claims.number).await.unwrap();
                         }
                     }
                 }

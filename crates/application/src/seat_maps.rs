@@ -69,8 +69,10 @@ pub struct SeatMap {
 /// When the seats of a map changed, as far as one process knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SeatsPast {
-    /// Since when it has looked.
+    /// Since when it has looked: the first map had been read by then.
     pub known_from_us: i64,
+    /// [`SeatMap::as_of_us`] of that first map, whose readers know it whole.
+    pub first_as_of_us: i64,
     /// By when each seat had changed last, in the order of the seats; [`SeatsPast::known_from_us`] for those that did not.
     pub changed_by_us: Vec<i64>,
 }
@@ -83,7 +85,7 @@ impl SeatMap {
         };
         let Some(before) = before.filter(same_seats) else {
             let changed_by_us = vec![self.read_by_us; self.seats.len()];
-            self.past = SeatsPast { known_from_us: self.read_by_us, changed_by_us };
+            self.past = SeatsPast { known_from_us: self.read_by_us, first_as_of_us: self.as_of_us, changed_by_us };
             return;
         };
         let known = before.past.changed_by_us.iter().zip(before.seats.iter().zip(&self.seats));
@@ -91,18 +93,19 @@ impl SeatMap {
             let same = (then.state, then.version, then.price_minor) == (now.state, now.version, now.price_minor);
             if same { *known } else { self.read_by_us }
         });
-        let changed_by_us = changed_by_us.collect();
-        self.past = SeatsPast { known_from_us: before.past.known_from_us, changed_by_us };
+        self.past = SeatsPast { changed_by_us: changed_by_us.collect(), ..before.past };
     }
 
     /// The seats that may have changed since another map was read, maybe by another process; `None` when that is not known,
     /// or when the whole list is as good.
     pub fn changed_since(&self, as_of_us: i64) -> Option<Vec<&SeatView>> {
-        if !(self.past.known_from_us..=self.as_of_us).contains(&as_of_us) {
+        let SeatsPast { known_from_us, first_as_of_us, ref changed_by_us } = self.past;
+        if as_of_us != first_as_of_us && !(known_from_us..=self.as_of_us).contains(&as_of_us) {
             return None;
         }
-        let seats = self.seats.iter().zip(&self.past.changed_by_us);
-        let changed: Vec<_> = seats.filter(|(_, by)| **by > as_of_us).map(|(seat, _)| seat).collect();
+        let since = as_of_us.max(known_from_us);
+        let seats = self.seats.iter().zip(changed_by_us);
+        let changed: Vec<_> = seats.filter(|(_, by)| **by > since).map(|(seat, _)| seat).collect();
         (changed.len() <= self.seats.len() / 4).then_some(changed)
     }
 }

@@ -103,6 +103,29 @@ async fn changes_add_up_to_the_whole_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_read_the_list_once_gets_only_what_changed() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(8, 100).await;
+        let mut fans = app.fans(2, 0).await;
+        for fan in &mut fans {
+            app.join(fan, &sale).await;
+        }
+        let (version, first) = read(&fans[0], &sale, None).await;
+        let (version, quiet) = read(&fans[0], &sale, Some(&version)).await;
+        assert_eq!((&quiet["complete"], &quiet["items"]), (&json!(false), &json!([])));
+        let choice = App::choice(&first["items"].as_array().unwrap()[2..3]);
+        fans[1].post(&format!("shows/{}/reservations", sale.show), choice).await.expect(201);
+        // The same instance shows its own changes at once.
+        let (_, changes) = read(&fans[0], &sale, Some(&version)).await;
+        assert_eq!((&changes["complete"], changes["items"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+        assert_eq!(changes["items"][0]["seat_id"], first["items"][2]["seat_id"]);
+        assert_eq!(changes["items"][0]["state"], "held");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_not_known_gets_the_whole_list() {
     let world = World::new().await;
     let app = world.app().await;

@@ -35,7 +35,7 @@ use super::{
     pool::impossible,
     schema::{concerts, seats, shows},
     selling::show_lock,
-    statement::sql,
+    statement::{Sql, sql},
     stock::available,
     words::{Word, any_fixed, fixed},
 };
@@ -137,6 +137,20 @@ struct TakenPlace {
     number: i32,
 }
 
+/// Gives a statement that saves a concert what it saves, and what the audit log says of it.
+fn with_concert(statement: Sql, concert: &Concert, audit: &AuditEntry) -> Sql {
+    statement
+        .bind::<SqlUuid, _>("concert_id", concert.id.0)
+        .bind::<Text, _>("title", concert.details.title.clone())
+        .bind::<Text, _>("description", concert.details.description.clone())
+        .bind::<Text, _>("sale_state", Word(concert.sale_state))
+        .bind::<Text, _>("message", concert.message.clone())
+        .bind::<Jsonb, _>("queue_policy", policy_json(&concert.policy))
+        .bind::<SqlUuid, _>("actor_id", audit.actor.0)
+        .bind::<Text, _>("action", audit.action.clone())
+        .bind::<Jsonb, _>("changes", changes_of(audit))
+}
+
 /// Most places that are named when they exist already.
 const PLACES_NAMED: i64 = 10;
 
@@ -216,16 +230,7 @@ impl CatalogueStore for Postgres {
     }
 
     async fn insert_concert(&self, concert: &Concert, audit: &AuditEntry) -> Result<(), StoreError> {
-        let insert = sql(include_str!("sql/insert_concert.sql"))
-            .bind::<SqlUuid, _>("concert_id", concert.id.0)
-            .bind::<Text, _>("title", concert.details.title.clone())
-            .bind::<Text, _>("description", concert.details.description.clone())
-            .bind::<Text, _>("sale_state", Word(concert.sale_state))
-            .bind::<Text, _>("message", concert.message.clone())
-            .bind::<Jsonb, _>("queue_policy", policy_json(&concert.policy))
-            .bind::<SqlUuid, _>("actor_id", audit.actor.0)
-            .bind::<Text, _>("action", audit.action.clone())
-            .bind::<Jsonb, _>("changes", changes_of(audit));
+        let insert = with_concert(sql(include_str!("sql/insert_concert.sql")), concert, audit);
         self.execute(insert).await.map(|_| ())
     }
 
@@ -235,17 +240,8 @@ impl CatalogueStore for Postgres {
         expected: i32,
         audit: &AuditEntry,
     ) -> Result<Edit<()>, StoreError> {
-        let update = sql(include_str!("sql/update_concert.sql"))
-            .bind::<SqlUuid, _>("concert_id", concert.id.0)
-            .bind::<Integer, _>("expected", expected)
-            .bind::<Text, _>("title", concert.details.title.clone())
-            .bind::<Text, _>("description", concert.details.description.clone())
-            .bind::<Text, _>("sale_state", Word(concert.sale_state))
-            .bind::<Text, _>("message", concert.message.clone())
-            .bind::<Jsonb, _>("queue_policy", policy_json(&concert.policy))
-            .bind::<SqlUuid, _>("actor_id", audit.actor.0)
-            .bind::<Text, _>("action", audit.action.clone())
-            .bind::<Jsonb, _>("changes", changes_of(audit));
+        let update = with_concert(sql(include_str!("sql/update_concert.sql")), concert, audit)
+            .bind::<Integer, _>("expected", expected);
         if self.execute(update).await? == 1 {
             return Ok(Edit::Done(()));
         }

@@ -46,10 +46,11 @@ impl Packing {
 
     /// The first that the client takes.
     fn wanted_by(request: &HttpRequest) -> Option<Self> {
-        let accepted = AcceptEncoding::parse(request).ok()?;
+        // Whoever says nothing gets the body as it is.
+        let accepted = AcceptEncoding::parse(request).ok().filter(|accepted| !accepted.0.is_empty())?;
         Self::ALL.into_iter().find(|packing| {
             let encoding = Encoding::Known(packing.encoding());
-            !accepted.0.is_empty() && accepted.negotiate([&encoding].into_iter()) == Some(encoding.clone())
+            accepted.negotiate([&encoding].into_iter()).as_ref() == Some(&encoding)
         })
     }
 
@@ -113,7 +114,8 @@ impl Rendered {
         if unchanged {
             return Ok(response.finish());
         }
-        match Packing::wanted_by(request).filter(|_| self.body.len() >= WORTH_PACKING) {
+        let is_worth_it = self.body.len() >= WORTH_PACKING;
+        match is_worth_it.then(|| Packing::wanted_by(request)).flatten() {
             None => Ok(response.body(self.body.clone())),
             Some(packing) => {
                 response.insert_header(packing.encoding());

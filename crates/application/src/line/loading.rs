@@ -99,7 +99,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         life.newest = self.write_paid(id, &life).await?;
         // Whatever is committed after this is beyond the numbers that are said to be all there.
         let head = self.database.head(id).await?;
-        go_on(self.lines.begin_load(id, &life, &concert.policy).await?)?;
+        go_on(self.lines.begin_load(concert, &life).await?)?;
         let mut loaded = 0;
         let mut part = self.database.places(id, 0, i64::MAX, life.passed, count(PLACES)).await?;
         while let Some(last) = part.last() {

@@ -5,7 +5,7 @@ use std::future::Future;
 use onsale_domain::{
     concert::SaleState,
     ids::{ConcertId, UserId},
-    queue::{BallotKey, DrawSeed, Eta, QueuePolicy},
+    queue::{BallotKey, DrawSeed, Eta},
 };
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use super::{
     place::{Entrants, Place, Stand},
     views::DrawView,
 };
-use crate::error::StoreError;
+use crate::{catalogue::Concert, error::StoreError};
 
 /// Signs and reads queue tokens and receipts.
 pub trait QueueTokens: Send + Sync + 'static {
@@ -131,13 +131,9 @@ pub trait LineStore: Send + Sync + 'static {
 
     /// Whether the line has been loaded on this server.
     fn loading(&self, concert: ConcertId) -> impl Future<Output = Result<Loading, StoreError>> + Send;
-    /// Empties the line to load it anew. Like each step, `false` when a later life has begun or is being loaded.
-    fn begin_load(
-        &self,
-        concert: ConcertId,
-        life: &NewLife,
-        policy: &QueuePolicy,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Empties the line to load it anew, but for newer settings than those of `concert`. Like each step, `false` when a later
+    /// life has begun or is being loaded.
+    fn begin_load(&self, concert: &Concert, life: &NewLife) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Loads places.
     fn load_places(
         &self,

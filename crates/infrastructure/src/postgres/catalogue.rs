@@ -35,7 +35,7 @@ use super::{
     pool::impossible,
     schema::{concerts, seats, shows},
     selling::show_lock,
-    statement::{Sql, sql},
+    statement::{Counted, Sql, sql},
     stock::available,
     words::{Word, any_fixed, fixed},
 };
@@ -116,14 +116,6 @@ struct EditedShow {
     has_sales: bool,
     #[diesel(sql_type = Bool)]
     done: bool,
-}
-
-/// How many seats were added.
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(Pg))]
-struct AddedSeats {
-    #[diesel(sql_type = BigInt)]
-    added: i64,
 }
 
 #[derive(QueryableByName)]
@@ -329,9 +321,9 @@ impl CatalogueStore for Postgres {
             .bind::<Array<Integer>, _>("numbers", numbers())
             .bind::<Array<BigInt>, _>("prices", prices);
         let mut connection = self.connection().await?;
-        match diesel_async::RunQueryDsl::get_result::<AddedSeats>(insert, &mut *connection).await {
-            Ok(AddedSeats { added: 0 }) => Ok(SeatsAdded::NotFound),
-            Ok(AddedSeats { added }) => Ok(SeatsAdded::Added(usize::try_from(added).unwrap_or(0))),
+        match diesel_async::RunQueryDsl::get_result::<Counted>(insert, &mut *connection).await {
+            Ok(Counted { count: 0 }) => Ok(SeatsAdded::NotFound),
+            Ok(Counted { count }) => Ok(SeatsAdded::Added(usize::try_from(count).unwrap_or(0))),
             Err(error) if is_unique_violation(&error) => {
                 drop(connection);
                 let taken: Vec<TakenPlace> = self

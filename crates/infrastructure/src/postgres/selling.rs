@@ -26,8 +26,7 @@ use super::{
     Postgres, PostgresTx,
     pool::impossible,
     reservations::{ReservationRow, reservations_from},
-    statement::sql,
-    sweeping::Ended,
+    statement::{Counted, sql},
     words::Word,
 };
 
@@ -36,13 +35,6 @@ use super::{
 struct LostRow {
     #[diesel(sql_type = BigInt)]
     place: i64,
-}
-
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(Pg))]
-struct ReleasedRow {
-    #[diesel(sql_type = BigInt)]
-    released: i64,
 }
 
 /// The sale and the fan, and one of the seats that were asked for, if it is of the show.
@@ -135,8 +127,8 @@ impl Holds for PostgresTx {
             .bind::<SqlUuid, _>("user_id", hold.user.0)
             .bind::<SqlUuid, _>("show_id", hold.show.0)
             .bind::<Array<SqlUuid>, _>("seat_ids", seat_ids(hold));
-        let ended: Option<Ended> = self.one(query).await?;
-        Ok(ended.map_or(0, |ended| ended.ended))
+        let ended: Option<Counted> = self.one(query).await?;
+        Ok(ended.map_or(0, |ended| ended.count))
     }
 
     async fn release(&mut self, id: ReservationId, user: UserId, event_id: Uuid) -> Result<bool, StoreError> {
@@ -144,8 +136,8 @@ impl Holds for PostgresTx {
             .bind::<SqlUuid, _>("reservation_id", id.0)
             .bind::<SqlUuid, _>("user_id", user.0)
             .bind::<SqlUuid, _>("event_id", event_id);
-        let released: Option<ReleasedRow> = self.one(query).await?;
-        Ok(released.is_some_and(|row| row.released == 1))
+        let released: Option<Counted> = self.one(query).await?;
+        Ok(released.is_some_and(|row| row.count == 1))
     }
 }
 

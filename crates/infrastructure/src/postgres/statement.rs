@@ -5,12 +5,12 @@
 use std::marker::PhantomData;
 
 use diesel::{
-    QueryResult,
+    QueryResult, QueryableByName,
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::Error,
     serialize::ToSql,
-    sql_types::{HasSqlType, SingleValue, Untyped},
+    sql_types::{BigInt, HasSqlType, SingleValue, Untyped},
 };
 
 /// SQL text with `:names` and the values for them. Rows are structs that derive `QueryableByName`.
@@ -35,6 +35,14 @@ impl Sql {
         self.values.push((name, Box::new(Typed::<ST, T> { value, sql_type: PhantomData })));
         self
     }
+}
+
+/// How many rows a statement of several steps touched.
+#[derive(QueryableByName)]
+#[diesel(check_for_backend(Pg))]
+pub(super) struct Counted {
+    #[diesel(sql_type = BigInt)]
+    pub(super) count: i64,
 }
 
 /// A piece of a statement.
@@ -124,10 +132,7 @@ impl Query for Sql {
 
 #[cfg(test)]
 mod tests {
-    use diesel::{
-        debug_query,
-        sql_types::{BigInt, Text},
-    };
+    use diesel::{debug_query, sql_types::Text};
 
     use super::*;
 

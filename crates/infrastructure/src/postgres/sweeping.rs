@@ -1,36 +1,19 @@
 //! Housekeeping.
 
-use diesel::{
-    pg::Pg,
-    prelude::*,
-    sql_types::{Array, BigInt, Bool, Uuid as SqlUuid},
-};
+use diesel::sql_types::{Array, BigInt, Bool, Uuid as SqlUuid};
 use onsale_application::{error::StoreError, housekeeping::Sweeper};
 use uuid::Uuid;
 
-use super::{Postgres, statement::sql};
-
-/// How many holds were ended.
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(Pg))]
-pub(super) struct Ended {
-    #[diesel(sql_type = BigInt)]
-    pub(super) ended: i64,
-}
-
-/// How many rows went away.
-#[derive(QueryableByName)]
-#[diesel(check_for_backend(Pg))]
-struct Gone {
-    #[diesel(sql_type = BigInt)]
-    gone: i64,
-}
+use super::{
+    Postgres,
+    statement::{Counted, sql},
+};
 
 impl Postgres {
     async fn move_past_places(&self, limit: i64) -> Result<i64, StoreError> {
         let sweep = sql(include_str!("sql/move_past_places.sql")).bind::<BigInt, _>("most", limit);
-        let moved: Option<Gone> = self.for_lines().write_one(sweep).await?;
-        Ok(moved.map_or(0, |moved| moved.gone))
+        let moved: Option<Counted> = self.for_lines().write_one(sweep).await?;
+        Ok(moved.map_or(0, |moved| moved.count))
     }
 }
 
@@ -42,13 +25,13 @@ impl Sweeper for Postgres {
             .bind::<SqlUuid, _>("user_id", Uuid::nil())
             .bind::<SqlUuid, _>("show_id", Uuid::nil())
             .bind::<Array<SqlUuid>, _>("seat_ids", Vec::<Uuid>::new());
-        let ended: Option<Ended> = self.write_one(sweep).await?;
-        Ok(ended.map_or(0, |ended| ended.ended))
+        let ended: Option<Counted> = self.write_one(sweep).await?;
+        Ok(ended.map_or(0, |ended| ended.count))
     }
 
     async fn sweep_leftovers(&self, limit: i64) -> Result<i64, StoreError> {
         let sweep = sql(include_str!("sql/sweep_leftovers.sql")).bind::<BigInt, _>("most", limit);
-        let deleted: Option<Gone> = self.write_one(sweep).await?;
-        Ok(deleted.map_or(0, |deleted| deleted.gone) + self.move_past_places(limit).await?)
+        let deleted: Option<Counted> = self.write_one(sweep).await?;
+        Ok(deleted.map_or(0, |deleted| deleted.count) + self.move_past_places(limit).await?)
     }
 }

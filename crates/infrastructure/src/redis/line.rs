@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deadpool_redis::redis::{self, Value};
 use onsale_application::{
+    catalogue::Concert,
     error::StoreError,
     line::{
         Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, LineStats, LineStore,
@@ -353,15 +354,16 @@ impl LineStore for RedisLines {
         })
     }
 
-    async fn begin_load(&self, concert: ConcertId, life: &NewLife, policy: &QueuePolicy) -> Result<bool, StoreError> {
+    async fn begin_load(&self, concert: &Concert, life: &NewLife) -> Result<bool, StoreError> {
         let arguments = self
             .scripts
             .begin_load
             .arguments()
             .number("life", life.life)
             .text("newest", &format!("{}-{}", life.newest.0, life.newest.1))
-            .text("policy_text", &policy_text(policy)?);
-        Ok(self.run(concert, arguments).await?.0 == DONE)
+            .number("version", concert.version)
+            .text("policy_text", &policy_text(&concert.policy)?);
+        Ok(self.run(concert.id, arguments).await?.0 == DONE)
     }
 
     async fn load_places(&self, concert: ConcertId, life: i64, places: &[Place]) -> Result<bool, StoreError> {

@@ -74,7 +74,7 @@ scripts! {
     /// Whether the line lives here.
     loading () -> ();
     /// Empties the line for a new life.
-    begin_load (life, newest, policy_text) -> ();
+    begin_load (life, newest, version, policy_text) -> ();
     /// Loads places.
     load_places (life; fan, number, id, at, ms, came_back) -> ();
     /// Loads slots of holders without a turn.

@@ -259,7 +259,7 @@ async fn of_two_who_load_one_does_and_a_loader_that_stalls_is_too_late() {
     // One begins and stalls.
     let slow = postgres.begin_life(concert).await.unwrap();
     let places = postgres.places(concert, 0, i64::MAX, 0, 100).await.unwrap();
-    assert!(lines.begin_load(concert, &slow, &lane.concert.policy).await.unwrap());
+    assert!(lines.begin_load(&lane.concert, &slow).await.unwrap());
     assert!(lines.load_places(concert, slow.life, &places[..5]).await.unwrap());
     // Others let it, for six seconds; nobody is called, and joins go on.
     assert_eq!(lines.loading(concert).await.unwrap(), Loading::UnderWay);
@@ -275,18 +275,51 @@ async fn of_two_who_load_one_does_and_a_loader_that_stalls_is_too_late() {
     // The first one wakes up.
     assert!(!lines.load_places(concert, slow.life, &places[5..]).await.unwrap());
     assert!(!lines.end_load(concert, &slow, 20).await.unwrap());
-    assert!(!lines.begin_load(concert, &slow, &lane.concert.policy).await.unwrap());
+    assert!(!lines.begin_load(&lane.concert, &slow).await.unwrap());
     assert_eq!(missing(&app, concert).await, [0; 0]);
     // The store is emptied while somebody loads.
     let third = postgres.begin_life(concert).await.unwrap();
     lane.set("st", "life", 0).await;
-    assert!(lines.begin_load(concert, &third, &lane.concert.policy).await.unwrap());
+    assert!(lines.begin_load(&lane.concert, &third).await.unwrap());
     let _: () = redis::cmd("DEL").arg(lines.keys(concert).as_slice()).query_async(&mut redis).await.unwrap();
     assert!(!lines.load_places(concert, third.life, &places).await.unwrap(), "it must begin anew");
     assert_eq!(tick_until_loaded(&lane).await, 0);
     assert_eq!(missing(&app, concert).await, [0; 0]);
     app.stop().await;
     world.close().await;
+}
+
+/// Loading is done with what a process knows of the concert, which may be older than what was applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn loading_brings_no_older_settings_back_and_ticks_that_know_older_ones_neither() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let mut lane = Lane::new(world, &app, policy(3600, 1, 1, true)).await;
+        let (concert, lines, postgres) = (lane.concert.id, &app.instance.lines, &app.instance.postgres);
+        lane.tick().await;
+        let oldest = lane.concert.clone();
+        lane.edit(|concert| concert.policy.batch = 2);
+        let older = lane.concert.clone();
+        lane.edit(|concert| concert.policy.batch = 3);
+        lane.tick().await;
+        // Loaded twice by a process that has missed both edits; a third one, which has missed the last, ticks.
+        for _ in 0..2 {
+            let life = postgres.begin_life(concert).await.unwrap();
+            assert!(lines.begin_load(&oldest, &life).await.unwrap());
+            assert!(lines.end_load(concert, &life, 0).await.unwrap());
+            assert_eq!(lines.snapshot(concert, 0).await.unwrap().unwrap().snapshot.policy.batch, 3);
+        }
+        app.instance.keeper.tick(&older).await.unwrap();
+        assert_eq!(lines.snapshot(concert, 0).await.unwrap().unwrap().snapshot.policy.batch, 3);
+        // Where nothing is left, the loader's settings hold until somebody knows better.
+        let _: () = redis::cmd("DEL").arg(lines.keys(concert).as_slice()).query_async(&mut lane.redis).await.unwrap();
+        let life = postgres.begin_life(concert).await.unwrap();
+        assert!(lines.begin_load(&older, &life).await.unwrap());
+        assert!(lines.end_load(concert, &life, 0).await.unwrap());
+        lane.tick().await;
+        assert_eq!(lines.snapshot(concert, 0).await.unwrap().unwrap().snapshot.policy.batch, 3);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

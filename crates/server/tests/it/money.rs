@@ -1,24 +1,26 @@
 use onsale_application::housekeeping::Sweeper;
-use onsale_test_support::{App, World};
+use onsale_test_support::{Answer, App, Client, World};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::{at_once, tally};
+
+/// Puts money into the wallet under this key.
+async fn charge(fan: &Client, key: &str, amount: i64) -> Answer {
+    fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": amount })).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_again_1_a_charge_adds_exactly_its_amount() {
     World::with(async |world| {
         let app = world.app().await;
         let fan = app.fan("mina").await;
-        let charge = async |key: &str, amount: i64| {
-            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": amount })).await
-        };
-        assert_eq!(charge("a", 1_000).await.expect(201).json["balance_minor"], 1_000);
-        assert_eq!(charge("b", 100).await.expect(201).json["balance_minor"], 1_100);
-        let first = charge("c", 7).await.expect(201);
-        let replayed = charge("c", 7).await.expect(201);
+        assert_eq!(charge(&fan, "a", 1_000).await.expect(201).json["balance_minor"], 1_000);
+        assert_eq!(charge(&fan, "b", 100).await.expect(201).json["balance_minor"], 1_100);
+        let first = charge(&fan, "c", 7).await.expect(201);
+        let replayed = charge(&fan, "c", 7).await.expect(201);
         assert_eq!(first.bytes, replayed.bytes);
-        charge("c", 8).await.expect_problem(422, "idempotency_key_reused");
+        charge(&fan, "c", 8).await.expect_problem(422, "idempotency_key_reused");
         let wallet = fan.get("me/wallet").await.expect(200);
         assert_eq!(
             (wallet.json["balance_minor"].as_i64(), wallet.json["currency"].as_str()),
@@ -159,9 +161,6 @@ async fn a_wallet_is_charged_up_to_its_limit_and_a_charge_beyond_it_books_nothin
     World::with(async |world| {
         let app = world.app().await;
         let fan = app.fans(1, WALLET_LIMIT - 1_000).await.remove(0);
-        let charge = async |key: &str, amount: i64| {
-            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": amount })).await
-        };
         let mut sql = world.sql().await;
         let mut booked = async || {
             (
@@ -171,13 +170,13 @@ async fn a_wallet_is_charged_up_to_its_limit_and_a_charge_beyond_it_books_nothin
             )
         };
         let before = booked().await;
-        let full = charge("beyond", 1_001).await.expect_problem(422, "amount_out_of_range");
+        let full = charge(&fan, "beyond", 1_001).await.expect_problem(422, "amount_out_of_range");
         assert_eq!(full.json["detail"], format!("the wallet would hold more than {WALLET_LIMIT}"));
         assert_eq!(booked().await, before);
         assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], WALLET_LIMIT - 1_000);
         app.assert_books_balance().await;
-        assert_eq!(charge("exactly", 1_000).await.expect(201).json["balance_minor"], WALLET_LIMIT);
-        charge("one-more", 1).await.expect_problem(422, "amount_out_of_range");
+        assert_eq!(charge(&fan, "exactly", 1_000).await.expect(201).json["balance_minor"], WALLET_LIMIT);
+        charge(&fan, "one-more", 1).await.expect_problem(422, "amount_out_of_range");
         assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], WALLET_LIMIT);
         app.assert_books_balance().await;
     })
@@ -189,14 +188,13 @@ async fn answers_stored_under_idempotency_keys_are_swept_after_a_day_the_oldest_
     World::with(async |world| {
         let app = world.app().await;
         let fan = app.fan("mina").await;
-        let charge = async |key: &str| {
-            let body = json!({ "amount_minor": 100 });
-            let charged = fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], body).await.expect(201);
+        let balance_after = async |key: &str| {
+            let charged = charge(&fan, key, 100).await.expect(201);
             charged.json["balance_minor"].as_i64().unwrap()
         };
         let mut sql = world.sql().await;
         for (key, hours) in [("young", 23), ("old", 25), ("older", 26), ("oldest", 27)] {
-            charge(key).await;
+            balance_after(key).await;
             let age = format!("created_at = now() - interval '{hours} hours' WHERE key = '{key}'");
             sql.run(&format!("UPDATE idempotency_keys SET {age}")).await.unwrap();
         }
@@ -207,7 +205,7 @@ async fn answers_stored_under_idempotency_keys_are_swept_after_a_day_the_oldest_
         assert_eq!((sweep().await, sweep().await), (1, 0));
         assert_eq!(kept().await, ["young"]);
         // What is kept is answered again; what was swept is a new request.
-        assert_eq!((charge("young").await, charge("old").await), (100, 500));
+        assert_eq!((balance_after("young").await, balance_after("old").await), (100, 500));
     })
     .await;
 }

@@ -1,7 +1,7 @@
 -- Ends holds that ran out and frees their seats. Skips reservations that another transaction has locked, so nobody
 -- waits. Freeing does not advance a seat's version: everybody saw the seat as available at this version already.
 -- With in_the_way only those that are in the way of one hold, of this user at this show of these seats.
--- One row (ended): how many.
+-- One row (count): how many.
 WITH due AS (
     SELECT r.id FROM reservations r
     WHERE r.state = 'held' AND r.expires_at <= clock_timestamp()
@@ -25,4 +25,4 @@ WITH due AS (
         jsonb_build_object('reservation_id', ended.id, 'user_id', ended.user_id, 'show_id', ended.show_id)
     FROM ended
 )
-SELECT count(*) AS ended FROM ended
+SELECT count(*) FROM ended

@@ -1,5 +1,5 @@
 -- Adds seats to a show. One statement whatever their number: each column is an array.
--- One row (added): how many; 0 when there is no such show.
+-- One row (count): how many; 0 when there is no such show.
 WITH new AS (
     INSERT INTO seats (id, show_id, section, row_label, number, price_minor)
     SELECT n.id, sh.id, n.section, n.row_label, n.number, n.price
@@ -8,4 +8,4 @@ WITH new AS (
     WHERE sh.id = :show_id
     RETURNING 1
 )
-SELECT count(*) AS added FROM new
+SELECT count(*) FROM new

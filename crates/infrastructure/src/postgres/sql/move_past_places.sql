@@ -1,5 +1,5 @@
 -- Moves places of one sale that closed long ago, whose line is ticked no more, and drops its ballots.
--- One row (gone): how many were moved or dropped.
+-- One row (count): how many were moved or dropped.
 WITH past AS MATERIALIZED (
     SELECT c.id FROM concerts c
     WHERE c.sale_state = 'closed' AND c.updated_at < now() - interval '2 days'
@@ -20,4 +20,4 @@ WITH past AS MATERIALIZED (
     WHERE b.user_id = few.user_id AND b.concert_id = few.concert_id
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM ballots) AS gone
+SELECT (SELECT count(*) FROM moved) + (SELECT count(*) FROM ballots) AS count

@@ -1,5 +1,5 @@
 -- Releases a reservation that is held and in time, and frees its seats.
--- One row (released): how many, 0 or 1.
+-- One row (count): how many, 0 or 1.
 WITH ended AS (
     UPDATE reservations SET state = 'cancelled', ended_at = clock_timestamp()
     WHERE id = :reservation_id AND user_id = :user_id AND state = 'held' AND expires_at > clock_timestamp()
@@ -15,4 +15,4 @@ WITH ended AS (
         jsonb_build_object('reservation_id', ended.id, 'user_id', :user_id, 'show_id', ended.show_id)
     FROM ended
 )
-SELECT count(*) AS released FROM ended
+SELECT count(*) FROM ended

@@ -1,5 +1,5 @@
 -- Deletes stored answers of yesterday and refresh tokens that have ended, the oldest first.
--- One row (gone): how many were deleted.
+-- One row (count): how many were deleted.
 WITH keys AS (
     DELETE FROM idempotency_keys WHERE (user_id, key) IN (
         SELECT user_id, key FROM idempotency_keys
@@ -10,4 +10,4 @@ WITH keys AS (
         SELECT token_hash FROM refresh_tokens WHERE expires_at < now() ORDER BY expires_at LIMIT :most)
     RETURNING 1
 )
-SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM tokens) AS gone
+SELECT (SELECT count(*) FROM keys) + (SELECT count(*) FROM tokens) AS count

@@ -62,6 +62,12 @@ local function policy()
   return applied and cjson.decode(applied)
 end
 
+-- Whether the settings of this edit apply: newer ones do, and any where there are none in this form.
+local function is_newer(edit)
+  local applied = fields(cfg, 'version', 'policy')
+  return not applied.policy or num(edit) > tonumber(applied.version or '-1')
+end
+
 local function record(kind, numbers)
   if numbers ~= '' then redis.call('XADD', log, '*', kind, numbers) end
 end

@@ -14,10 +14,8 @@ local run, life = unpack(redis.call('HMGET', st, 'run', 'life'))
 local refused = refusal(run, life)
 if refused then return refused end
 
--- Newer settings apply, and any where there are none in this form.
 local function apply_settings()
-  local applied = fields(cfg, 'version', 'policy')
-  if not applied.policy or num(version) > tonumber(applied.version or '-1') then
+  if is_newer(version) then
     redis.call('HSET', cfg, 'version', version, 'state', state, 'policy', policy_text, 'message', message)
     -- A shorter interval takes effect now.
     local next_at = num(redis.call('HGET', st, 'next_at') or text(now))

@@ -113,12 +113,12 @@ impl World {
         }
     }
 
-    /// A fresh, migrated database on the servers of `DATABASE_URL` and `REDIS_URL`.
+    /// A fresh, migrated database on the servers of `DATABASE_URL` and `REDIS_URL`. It stays unless the world is run.
     pub async fn new() -> Self {
         Self::on(&required("DATABASE_URL"), &required("REDIS_URL")).await
     }
 
-    /// A fresh, migrated database on these servers.
+    /// A fresh, migrated database on these servers. It stays unless the world is run.
     pub async fn on(admin_url: &str, redis_url: &str) -> Self {
         let database = format!("test_{}", Uuid::new_v4().simple());
         let mut admin = Sql::connect(admin_url).await;
@@ -225,15 +225,15 @@ impl World {
         App { base, instance, config, running }
     }
 
-    /// Drops the database. [`World::run`] does it, also after a panic; who does without it says so at the end of the test.
-    pub async fn close(self) {
+    /// Drops the database.
+    async fn close(self) {
         let mut admin = Sql::connect(&self.admin_url).await;
         drop(admin.run(&format!("DROP DATABASE {} WITH (FORCE)", self.database)).await);
     }
 }
 
 impl App {
-    /// Stops serving. [`World::run`] does it for those that are left.
+    /// Stops serving, for those who need that in the middle of a test. [`World::run`] does it for instances that are left.
     pub async fn stop(self) {
         self.running.end().await;
     }

@@ -78,99 +78,102 @@ async fn whole_flow(fan: Client, sale: Sale, seat: usize) {
 async fn killed_at_random_moments_every_reservation_is_wholly_paid_or_wholly_unpaid() {
     const ROUNDS: usize = 8;
     const FANS: usize = 12;
-    let world = World::new().await;
-    let app = world.app().await;
-    let sale = app.sale(i32::try_from(ROUNDS * FANS).unwrap(), 100).await;
-    let mut chance = StdRng::seed_from_u64(20_261_121);
-    for round in 0..ROUNDS {
-        let server = Server::start(&world);
-        let fans = app.fans(FANS, 0).await;
-        let flows: Vec<_> = fans
-            .iter()
-            .enumerate()
-            .map(|(index, fan)| tokio::spawn(whole_flow(fan.at(&server.base), sale.clone(), round * FANS + index)))
-            .collect();
-        // Killed after a random number of committed events, so that the moment does not depend on the machine's speed.
-        let events = "SELECT count(*) AS n FROM outbox_events";
-        let mut sql = world.sql().await;
-        let until = sql.number(events).await + chance.random_range(1..FANS as i64 * 2);
-        while sql.number(events).await < until && !flows.iter().all(tokio::task::JoinHandle::is_finished) {}
-        server.kill();
-        for flow in flows {
-            flow.await.unwrap();
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(i32::try_from(ROUNDS * FANS).unwrap(), 100).await;
+        let mut chance = StdRng::seed_from_u64(20_261_121);
+        for round in 0..ROUNDS {
+            let server = Server::start(world);
+            let fans = app.fans(FANS, 0).await;
+            let flows: Vec<_> = fans
+                .iter()
+                .enumerate()
+                .map(|(index, fan)| tokio::spawn(whole_flow(fan.at(&server.base), sale.clone(), round * FANS + index)))
+                .collect();
+            // Killed after a random number of committed events, so that the moment does not depend on the speed of the
+            // machine.
+            let events = "SELECT count(*) AS n FROM outbox_events";
+            let mut sql = world.sql().await;
+            let until = sql.number(events).await + chance.random_range(1..FANS as i64 * 2);
+            while sql.number(events).await < until && !flows.iter().all(tokio::task::JoinHandle::is_finished) {}
+            server.kill();
+            for flow in flows {
+                flow.await.unwrap();
+            }
+            app.assert_books_balance().await;
+            let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()
+                AND state LIKE 'idle in transaction%'";
+            while sql.number(open).await > 0 {}
+            let mixed = "SELECT count(*) AS n FROM seats s WHERE (s.state = 'sold') <> EXISTS (
+                SELECT 1 FROM tickets t WHERE t.seat_id = s.id AND t.state = 'valid')";
+            assert_eq!(sql.number(mixed).await, 0);
         }
-        app.assert_books_balance().await;
-        let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-        while sql.number(open).await > 0 {}
-        let mixed = "SELECT count(*) AS n FROM seats s WHERE (s.state = 'sold') <> EXISTS (
-            SELECT 1 FROM tickets t WHERE t.seat_id = s.id AND t.state = 'valid')";
-        assert_eq!(sql.number(mixed).await, 0);
-    }
-    // A started server serves on: one more whole flow, to the ticket.
-    let server = Server::start(&world);
-    let fan = app.fans(1, 0).await.remove(0).at(&server.base);
-    let before = world.sql().await.number("SELECT count(*) AS n FROM tickets").await;
-    let mut sql = world.sql().await;
-    let free = sql.number(
-        "SELECT count(*) AS n FROM seats WHERE (section, row_label, number) < (
-            SELECT section, row_label, number FROM seats WHERE state = 'available' ORDER BY 1, 2, 3 LIMIT 1)",
-    );
-    let free = free.await;
-    whole_flow(fan, sale, usize::try_from(free).unwrap()).await;
-    assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM tickets").await, before + 1);
-    server.kill();
-    app.stop().await;
-    world.close().await;
+        // A started server serves on: one more whole flow, to the ticket.
+        let server = Server::start(world);
+        let fan = app.fans(1, 0).await.remove(0).at(&server.base);
+        let before = world.sql().await.number("SELECT count(*) AS n FROM tickets").await;
+        let mut sql = world.sql().await;
+        let free = sql.number(
+            "SELECT count(*) AS n FROM seats WHERE (section, row_label, number) < (
+                SELECT section, row_label, number FROM seats WHERE state = 'available' ORDER BY 1, 2, 3 LIMIT 1)",
+        );
+        let free = free.await;
+        whole_flow(fan, sale, usize::try_from(free).unwrap()).await;
+        assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM tickets").await, before + 1);
+        server.kill();
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_again_trap_1_a_request_cut_off_leaves_no_transaction_and_no_lock() {
-    let world = World::new().await;
-    let app = world.app().await;
-    let sale = app.sale(3, 100).await;
-    let mut fan = app.fans(1, 1_000).await.remove(0);
-    app.join(&mut fan, &sale).await;
-    let seats = app.seats(&fan, &sale).await;
-    let mut sql = world.sql().await;
-    // The write is in the middle of its transaction, waiting for a lock, when the client resets the connection.
-    sql.run("BEGIN; LOCK TABLE reservations IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let body = App::choice(&seats[..1]).to_string();
-    let request = format!(
-        "POST /api/v1/shows/{}/reservations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nQueue-Token: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        sale.show,
-        fan.access_token.as_deref().unwrap(),
-        fan.queue_token.as_deref().unwrap(),
-        body.len(),
-    );
-    let stream = TcpStream::connect(app.base.trim_start_matches("http://")).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut watcher = world.sql().await;
-    let waiting =
-        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while watcher.number(waiting).await == 0 {}
-    stream.set_zero_linger().unwrap();
-    drop(stream);
-    sql.run("ROLLBACK").await.unwrap();
-    // Whole or not at all, and nothing is left open: every transaction but the watcher's own comes to its end.
-    let open = "SELECT count(*) AS n FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL";
-    while watcher.number(open).await > 0 {}
-    let held = watcher.number("SELECT count(*) AS n FROM seats WHERE state = 'held'").await;
-    let reservations = watcher.number("SELECT count(*) AS n FROM reservations").await;
-    assert_eq!(held, reservations);
-    let other = fan
-        .send(
-            "POST",
-            &format!("shows/{}/reservations", sale.show),
-            &[("Idempotency-Key", "x")],
-            App::choice(&seats[1..2]),
-        )
-        .await;
-    assert_eq!(other.code(), if reservations == 1 { "reservation_exists" } else { "201" });
-    app.stop().await;
-    world.close().await;
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(3, 100).await;
+        let mut fan = app.fans(1, 1_000).await.remove(0);
+        app.join(&mut fan, &sale).await;
+        let seats = app.seats(&fan, &sale).await;
+        let mut sql = world.sql().await;
+        // The write is in the middle of its transaction, waiting for a lock, when the client resets the connection.
+        sql.run("BEGIN; LOCK TABLE reservations IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let body = App::choice(&seats[..1]).to_string();
+        let request = format!(
+            "POST /api/v1/shows/{}/reservations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nQueue-Token: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            sale.show,
+            fan.access_token.as_deref().unwrap(),
+            fan.queue_token.as_deref().unwrap(),
+            body.len(),
+        );
+        let stream = TcpStream::connect(app.base.trim_start_matches("http://")).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut watcher = world.sql().await;
+        let waiting = "SELECT count(*) AS n FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while watcher.number(waiting).await == 0 {}
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        sql.run("ROLLBACK").await.unwrap();
+        // Whole or not at all, and nothing is left open: every transaction but the watcher's own comes to its end.
+        let open = "SELECT count(*) AS n FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL";
+        while watcher.number(open).await > 0 {}
+        let held = watcher.number("SELECT count(*) AS n FROM seats WHERE state = 'held'").await;
+        let reservations = watcher.number("SELECT count(*) AS n FROM reservations").await;
+        assert_eq!(held, reservations);
+        let other = fan
+            .send(
+                "POST",
+                &format!("shows/{}/reservations", sale.show),
+                &[("Idempotency-Key", "x")],
+                App::choice(&seats[1..2]),
+            )
+            .await;
+        assert_eq!(other.code(), if reservations == 1 { "reservation_exists" } else { "201" });
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,27 +183,29 @@ async fn a_transaction_that_is_dropped_in_the_middle_gives_its_locks_back() {
         transaction::UnitOfWork,
     };
     use onsale_domain::ids::{ReservationId, ShowId, UserId};
-    let world = World::new().await;
-    let app = world.app().await;
-    let id = uuid::Uuid::new_v4();
-    let hold = Hold { id: ReservationId(id), user: UserId(id), show: ShowId(id), choices: &[], turn: 1, event_id: id };
-    let mut first = app.instance.postgres.begin().await.unwrap();
-    first.claim_seats(&hold).await.unwrap();
-    drop(first);
-    let mut second = app.instance.postgres.begin().await.unwrap();
-    second.claim_seats(&hold).await.unwrap();
-    // Dropped while a statement runs: a third waits for the lock and is cancelled.
-    let mut third = app.instance.postgres.begin().await.unwrap();
-    let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), third.claim_seats(&hold)).await;
-    assert!(waiting.is_err());
-    drop(third);
-    drop(second);
-    let mut sql = world.sql().await;
-    let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-    while sql.number(open).await > 0 {}
-    let mut fourth = app.instance.postgres.begin().await.unwrap();
-    fourth.claim_seats(&hold).await.unwrap();
-    drop(fourth);
-    app.stop().await;
-    world.close().await;
+    World::with(async |world| {
+        let app = world.app().await;
+        let id = uuid::Uuid::new_v4();
+        let hold =
+            Hold { id: ReservationId(id), user: UserId(id), show: ShowId(id), choices: &[], turn: 1, event_id: id };
+        let mut first = app.instance.postgres.begin().await.unwrap();
+        first.claim_seats(&hold).await.unwrap();
+        drop(first);
+        let mut second = app.instance.postgres.begin().await.unwrap();
+        second.claim_seats(&hold).await.unwrap();
+        // Dropped while a statement runs: a third waits for the lock and is cancelled.
+        let mut third = app.instance.postgres.begin().await.unwrap();
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), third.claim_seats(&hold)).await;
+        assert!(waiting.is_err());
+        drop(third);
+        drop(second);
+        let mut sql = world.sql().await;
+        let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database()
+            AND state LIKE 'idle in transaction%'";
+        while sql.number(open).await > 0 {}
+        let mut fourth = app.instance.postgres.begin().await.unwrap();
+        fourth.claim_seats(&hold).await.unwrap();
+        drop(fourth);
+    })
+    .await;
 }

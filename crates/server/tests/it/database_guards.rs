@@ -6,21 +6,6 @@ use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn direct_sql_can_neither_sell_twice_nor_make_money_nor_rewrite_history() {
-    let world = World::new().await;
-    let app = world.app().await;
-    let sale = app.sale(3, 100).await;
-    let mut fans = app.fans(2, 1_000).await;
-    for (index, fan) in fans.iter_mut().enumerate() {
-        app.join(fan, &sale).await;
-        let seats = app.seats(fan, &sale).await;
-        let path = format!("shows/{}/reservations", sale.show);
-        let reserved = fan.post(&path, App::choice(&seats[index..=index])).await.expect(201);
-        if index == 0 {
-            let pay = format!("reservations/{}/payment", reserved.json["id"].as_str().unwrap());
-            fan.post_empty(&pay).await.expect(201);
-        }
-    }
-    let mut sql = world.sql().await;
     let id = Uuid::new_v4();
     let refused = [
         ("a second live reservation of a seat", "INSERT INTO reservation_seats (reservation_id, seat_id, show_id, price_minor)
@@ -46,43 +31,62 @@ async fn direct_sql_can_neither_sell_twice_nor_make_money_nor_rewrite_history() 
         ("a truncated ledger", "TRUNCATE ledger_entries".to_owned()),
         ("an edited posting", "UPDATE ledger_transactions SET kind = 'refund'".to_owned()),
     ];
-    for (what, statement) in refused {
-        assert!(sql.run(&statement).await.is_err(), "the database allows {what}");
-        drop(sql.run("ROLLBACK").await);
-    }
-    app.assert_books_balance().await;
-    app.stop().await;
-    world.close().await;
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(3, 100).await;
+        let mut fans = app.fans(2, 1_000).await;
+        for (index, fan) in fans.iter_mut().enumerate() {
+            app.join(fan, &sale).await;
+            let seats = app.seats(fan, &sale).await;
+            let path = format!("shows/{}/reservations", sale.show);
+            let reserved = fan.post(&path, App::choice(&seats[index..=index])).await.expect(201);
+            if index == 0 {
+                let pay = format!("reservations/{}/payment", reserved.json["id"].as_str().unwrap());
+                fan.post_empty(&pay).await.expect(201);
+            }
+        }
+        let mut sql = world.sql().await;
+        for (what, statement) in &refused {
+            assert!(sql.run(statement).await.is_err(), "the database allows {what}");
+            drop(sql.run("ROLLBACK").await);
+        }
+        app.assert_books_balance().await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_go_down_and_up_again() {
-    let world = World::new().await;
-    let down = migrations::down(&world.database_url).await.unwrap();
-    let mut sql = world.sql().await;
-    let left = "SELECT count(*) AS n FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\\_\\_diesel%'";
-    assert_eq!(sql.number(left).await, 0);
-    assert_eq!(sql.number("SELECT count(*) AS n FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname NOT LIKE 'diesel%'").await, 0);
-    assert_eq!(migrations::up(&world.database_url).await.unwrap().len(), down.len());
-    assert!(migrations::up(&world.database_url).await.unwrap().is_empty());
-    world.close().await;
+    World::with(async |world| {
+        let down = migrations::down(&world.database_url).await.unwrap();
+        let mut sql = world.sql().await;
+        let left = "SELECT count(*) AS n FROM pg_tables WHERE schemaname = 'public'
+            AND tablename NOT LIKE '\\_\\_diesel%'";
+        assert_eq!(sql.number(left).await, 0);
+        let left = "SELECT count(*) AS n FROM pg_proc
+            WHERE pronamespace = 'public'::regnamespace AND proname NOT LIKE 'diesel%'";
+        assert_eq!(sql.number(left).await, 0);
+        assert_eq!(migrations::up(&world.database_url).await.unwrap().len(), down.len());
+        assert!(migrations::up(&world.database_url).await.unwrap().is_empty());
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_again_16_starting_again_keeps_everything() {
-    let world = World::new().await;
-    let app = world.app().await;
-    let sale = app.sale(2, 100).await;
-    let mut fan = app.fans(1, 1_000).await.remove(0);
-    let before = app.join(&mut fan, &sale).await;
-    app.stop().await;
-    migrations::up(&world.database_url).await.unwrap();
-    let app = world.app().await;
-    let fan = fan.at(&app.base);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
-    let after = fan.get(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(200);
-    assert_eq!(after.json["number"], before["number"]);
-    app.seats(&fan, &sale).await;
-    app.stop().await;
-    world.close().await;
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let mut fan = app.fans(1, 1_000).await.remove(0);
+        let before = app.join(&mut fan, &sale).await;
+        app.stop().await;
+        migrations::up(&world.database_url).await.unwrap();
+        let app = world.app().await;
+        let fan = fan.at(&app.base);
+        assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
+        let after = fan.get(&format!("concerts/{}/queue/tokens/me", sale.concert)).await.expect(200);
+        assert_eq!(after.json["number"], before["number"]);
+        app.seats(&fan, &sale).await;
+    })
+    .await;
 }

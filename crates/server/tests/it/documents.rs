@@ -223,42 +223,42 @@ fn the_api_speaks_one_vocabulary() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_swagger_page_works_without_a_network_and_health_and_metrics_answer() {
-    let world = World::new().await;
-    let app = world.app().await;
-    let nobody = app.nobody();
-    let page = nobody.get("/docs/").await.expect(200);
-    let page = String::from_utf8_lossy(&page.bytes).into_owned();
-    assert!(page.contains("<title>Onsale</title>"), "{page}");
-    assert!(!page.contains("https://") && !page.contains("http://"), "the page loads from elsewhere: {page}");
-    for file in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/swagger-initializer.js"] {
-        nobody.get(file).await.expect(200);
-    }
-    let settings = nobody.get("/docs/swagger-initializer.js").await.expect(200);
-    let settings = String::from_utf8_lossy(&settings.bytes).into_owned();
-    for setting in ["\"persistAuthorization\": true", "\"validatorUrl\": \"none\""] {
-        assert!(settings.contains(setting), "{setting} is not in {settings}");
-    }
-    nobody.get("/docs/nothing.js").await.expect_problem(404, "not_found");
-    let document = nobody.get("/openapi.json").await.expect(200);
-    assert_eq!(document.json["openapi"], "3.1.0");
-    // Each code has a page, where the `type` of its problems leads.
-    for code in Code::ALL {
-        let page = nobody.get(&format!("/problems/{}", code.as_str())).await.expect(200);
+    World::with(async |world| {
+        let app = world.app().await;
+        let nobody = app.nobody();
+        let page = nobody.get("/docs/").await.expect(200);
         let page = String::from_utf8_lossy(&page.bytes).into_owned();
-        assert!(page.contains(code.title()) && page.contains("What to do") && !page.contains('`'), "{page}");
-    }
-    nobody.get("/problems/invented").await.expect_problem(404, "not_found");
-    nobody.get("/livez").await.expect(200);
-    nobody.get("/readyz").await.expect(200);
-    let sale = app.sale(1, 100).await;
-    nobody.get(&format!("concerts/{}", sale.concert)).await.expect(200);
-    nobody.raw("INVENTED", "/livez", &[], None).await.expect(405);
-    let metrics = nobody.get("/metrics").await.expect(200);
-    let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
-    assert!(text.contains("onsale_http_request_duration_seconds_bucket"), "{text}");
-    assert!(text.contains("route=\"/api/v1/concerts/{id}\""), "{text}");
-    assert!(text.contains("onsale_pool_connections"), "{text}");
-    assert!(!text.contains("INVENTED"), "a client made a time series: {text}");
-    app.stop().await;
-    world.close().await;
+        assert!(page.contains("<title>Onsale</title>"), "{page}");
+        assert!(!page.contains("https://") && !page.contains("http://"), "the page loads from elsewhere: {page}");
+        for file in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/swagger-initializer.js"] {
+            nobody.get(file).await.expect(200);
+        }
+        let settings = nobody.get("/docs/swagger-initializer.js").await.expect(200);
+        let settings = String::from_utf8_lossy(&settings.bytes).into_owned();
+        for setting in ["\"persistAuthorization\": true", "\"validatorUrl\": \"none\""] {
+            assert!(settings.contains(setting), "{setting} is not in {settings}");
+        }
+        nobody.get("/docs/nothing.js").await.expect_problem(404, "not_found");
+        let document = nobody.get("/openapi.json").await.expect(200);
+        assert_eq!(document.json["openapi"], "3.1.0");
+        // Each code has a page, where the `type` of its problems leads.
+        for code in Code::ALL {
+            let page = nobody.get(&format!("/problems/{}", code.as_str())).await.expect(200);
+            let page = String::from_utf8_lossy(&page.bytes).into_owned();
+            assert!(page.contains(code.title()) && page.contains("What to do") && !page.contains('`'), "{page}");
+        }
+        nobody.get("/problems/invented").await.expect_problem(404, "not_found");
+        nobody.get("/livez").await.expect(200);
+        nobody.get("/readyz").await.expect(200);
+        let sale = app.sale(1, 100).await;
+        nobody.get(&format!("concerts/{}", sale.concert)).await.expect(200);
+        nobody.raw("INVENTED", "/livez", &[], None).await.expect(405);
+        let metrics = nobody.get("/metrics").await.expect(200);
+        let text = String::from_utf8_lossy(&metrics.bytes).into_owned();
+        assert!(text.contains("onsale_http_request_duration_seconds_bucket"), "{text}");
+        assert!(text.contains("route=\"/api/v1/concerts/{id}\""), "{text}");
+        assert!(text.contains("onsale_pool_connections"), "{text}");
+        assert!(!text.contains("INVENTED"), "a client made a time series: {text}");
+    })
+    .await;
 }

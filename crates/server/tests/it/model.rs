@@ -628,64 +628,61 @@ impl<'a> History<'a> {
     }
 }
 
-#[test]
-fn thousands_of_random_histories_end_where_the_model_says() {
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_random_histories_end_where_the_model_says() {
     const THREADS: usize = 4;
     let histories: u32 =
         std::env::var("ONSALE_MODEL_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let world = runtime.block_on(World::new());
-    let app = runtime.block_on(world.app());
-    let operator = runtime.block_on(async {
+    World::with(async |world| {
+        let app = world.app().await;
         let accounts = &app.instance.api.facades.accounts;
         let role = onsale_domain::account::Role::Operator;
-        accounts.create("model@example.org", "operator password", "Model", role).await.unwrap().id
-    });
-    let (run, stepped, lost) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (world, app, runtime, run, stepped, lost) = (&world, &app, &runtime, &run, &stepped, &lost);
-            scope.spawn(move || {
-                let fans = runtime.block_on(app.fans(FANS, 0));
-                let fans: Vec<UserId> = fans.iter().map(|fan| UserId(fan.user_id.parse().unwrap())).collect();
-                let config = Config {
-                    cases: histories / THREADS as u32,
-                    failure_persistence: None,
-                    max_shrink_iters: 200,
-                    ..Config::default()
-                };
-                let mut seed = [7_u8; 32];
-                seed[0] = u8::try_from(thread).unwrap();
-                let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-                let mut runner = TestRunner::new_with_rng(config, rng);
-                let outcome = runner.run(&(steps(), any::<bool>()), |(steps, idle)| {
-                    runtime.block_on(async {
-                        let sql = world.sql().await;
-                        let fans = fans.clone();
-                        let mut history =
-                            History::new(&app.instance, &world.redis_url, sql, operator, fans, idle).await;
-                        for (index, step) in steps.iter().enumerate() {
-                            let mut result = history.step(*step).await;
-                            if result.is_ok() {
-                                result = history.compare().await;
+        let operator = accounts.create("model@example.org", "operator password", "Model", role).await.unwrap().id;
+        let (run, stepped, lost) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        // Waiting for threads blocks this one, which is a test's own and none of the runtime's workers.
+        let (world, runtime) = (&*world, tokio::runtime::Handle::current());
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (app, runtime, run, stepped, lost) = (&app, &runtime, &run, &stepped, &lost);
+                scope.spawn(move || {
+                    let fans = runtime.block_on(app.fans(FANS, 0));
+                    let fans: Vec<UserId> = fans.iter().map(|fan| UserId(fan.user_id.parse().unwrap())).collect();
+                    let config = Config {
+                        cases: histories / THREADS as u32,
+                        failure_persistence: None,
+                        max_shrink_iters: 200,
+                        ..Config::default()
+                    };
+                    let mut seed = [7_u8; 32];
+                    seed[0] = u8::try_from(thread).unwrap();
+                    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+                    let mut runner = TestRunner::new_with_rng(config, rng);
+                    let outcome = runner.run(&(steps(), any::<bool>()), |(steps, idle)| {
+                        runtime.block_on(async {
+                            let sql = world.sql().await;
+                            let fans = fans.clone();
+                            let mut history =
+                                History::new(&app.instance, &world.redis_url, sql, operator, fans, idle).await;
+                            for (index, step) in steps.iter().enumerate() {
+                                let mut result = history.step(*step).await;
+                                if result.is_ok() {
+                                    result = history.compare().await;
+                                }
+                                result.map_err(|error| fail(format!("step {index}, {step:?}: {error}")))?;
+                                stepped.fetch_add(1, Ordering::Relaxed);
+                                lost.fetch_add(usize::from(matches!(step, Step::Lose(_))), Ordering::Relaxed);
                             }
-                            result.map_err(|error| fail(format!("step {index}, {step:?}: {error}")))?;
-                            stepped.fetch_add(1, Ordering::Relaxed);
-                            lost.fetch_add(usize::from(matches!(step, Step::Lose(_))), Ordering::Relaxed);
-                        }
-                        run.fetch_add(1, Ordering::Relaxed);
-                        history.finish().await
-                    })
+                            run.fetch_add(1, Ordering::Relaxed);
+                            history.finish().await
+                        })
+                    });
+                    if let Err(error) = outcome {
+                        panic!("{error}");
+                    }
                 });
-                if let Err(error) = outcome {
-                    panic!("{error}");
-                }
-            });
-        }
-    });
-    eprintln!("{run:?} histories, {stepped:?} steps, {lost:?} losses of the line's store");
-    runtime.block_on(async {
-        app.stop().await;
-        world.close().await;
-    });
+            }
+        });
+        eprintln!("{run:?} histories, {stepped:?} steps, {lost:?} losses of the line's store");
+    })
+    .await;
 }

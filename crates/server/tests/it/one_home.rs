@@ -39,27 +39,28 @@ fn stages_in_sql_are_those_of_the_domain() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_that_the_database_accepts_are_those_of_the_domain() {
-    let world = World::new().await;
-    let mut sql = world.sql().await;
-    let mut check = async |table: &str, column: &str, words: Vec<&str>| {
-        // Every word of the domain is among those of the constraint, and there are no others.
-        let constraint = format!(
-            "FROM pg_constraint c, regexp_matches(pg_get_constraintdef(c.oid), '''([a-z_]+)''::text', 'g') word
-             WHERE c.conrelid = '{table}'::regclass AND c.contype = 'c'
-                AND pg_get_constraintdef(c.oid) LIKE 'CHECK (({column} = ANY%' "
-        );
-        let all = format!("SELECT count(*) AS n {constraint}");
-        assert_eq!(sql.number(&all).await, i64::try_from(words.len()).unwrap(), "{table}.{column}");
-        for word in words {
-            let one = format!("SELECT count(*) AS n {constraint} AND word[1] = '{word}'");
-            assert_eq!(sql.number(&one).await, 1, "{table}.{column} does not accept {word}");
-        }
-    };
-    check("users", "role", Role::ALL.map(Role::as_str).to_vec()).await;
-    check("concerts", "sale_state", SaleState::ALL.map(SaleState::as_str).to_vec()).await;
-    check("seats", "state", SeatState::ALL.map(SeatState::as_str).to_vec()).await;
-    check("reservations", "state", ReservationState::ALL.map(ReservationState::as_str).to_vec()).await;
-    check("tickets", "state", TicketState::ALL.map(TicketState::as_str).to_vec()).await;
-    check("line_log", "kind", LogKind::ALL.map(LogKind::as_str).to_vec()).await;
-    world.close().await;
+    World::with(async |world| {
+        let mut sql = world.sql().await;
+        let mut check = async |table: &str, column: &str, words: Vec<&str>| {
+            // Every word of the domain is among those of the constraint, and there are no others.
+            let constraint = format!(
+                "FROM pg_constraint c, regexp_matches(pg_get_constraintdef(c.oid), '''([a-z_]+)''::text', 'g') word
+                 WHERE c.conrelid = '{table}'::regclass AND c.contype = 'c'
+                    AND pg_get_constraintdef(c.oid) LIKE 'CHECK (({column} = ANY%' "
+            );
+            let all = format!("SELECT count(*) AS n {constraint}");
+            assert_eq!(sql.number(&all).await, i64::try_from(words.len()).unwrap(), "{table}.{column}");
+            for word in words {
+                let one = format!("SELECT count(*) AS n {constraint} AND word[1] = '{word}'");
+                assert_eq!(sql.number(&one).await, 1, "{table}.{column} does not accept {word}");
+            }
+        };
+        check("users", "role", Role::ALL.map(Role::as_str).to_vec()).await;
+        check("concerts", "sale_state", SaleState::ALL.map(SaleState::as_str).to_vec()).await;
+        check("seats", "state", SeatState::ALL.map(SeatState::as_str).to_vec()).await;
+        check("reservations", "state", ReservationState::ALL.map(ReservationState::as_str).to_vec()).await;
+        check("tickets", "state", TicketState::ALL.map(TicketState::as_str).to_vec()).await;
+        check("line_log", "kind", LogKind::ALL.map(LogKind::as_str).to_vec()).await;
+    })
+    .await;
 }

@@ -67,19 +67,19 @@ async fn rows_read(world: &World) -> i64 {
 
 #[tokio::test]
 async fn no_statement_looks_through_a_line_for_one_fan() {
-    let world = World::new().await;
-    let mut sql = world.sql().await;
-    sql.run("ALTER TABLE line_places SET (autovacuum_enabled = false)").await.unwrap();
-    let app = world.app().await;
-    for statistics in ["none", "of the sale before"] {
-        let before = rows_read(&world).await;
-        live_through(&world, &app).await;
-        let read = rows_read(&world).await - before;
-        assert!(read < i64::try_from(FANS).unwrap(), "{read} rows read with statistics: {statistics}");
+    World::with(async |world| {
         let mut sql = world.sql().await;
-        sql.run("DELETE FROM line_places WHERE number > 1").await.unwrap();
-        sql.run("VACUUM ANALYZE line_places").await.unwrap();
-    }
-    app.stop().await;
-    world.close().await;
+        sql.run("ALTER TABLE line_places SET (autovacuum_enabled = false)").await.unwrap();
+        let app = world.app().await;
+        for statistics in ["none", "of the sale before"] {
+            let before = rows_read(world).await;
+            live_through(world, &app).await;
+            let read = rows_read(world).await - before;
+            assert!(read < i64::try_from(FANS).unwrap(), "{read} rows read with statistics: {statistics}");
+            let mut sql = world.sql().await;
+            sql.run("DELETE FROM line_places WHERE number > 1").await.unwrap();
+            sql.run("VACUUM ANALYZE line_places").await.unwrap();
+        }
+    })
+    .await;
 }

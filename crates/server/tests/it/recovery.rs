@@ -91,18 +91,21 @@ async fn a_redis_that_restarts_with_its_file_gives_every_place_back() {
     let config = StackConfig { data_dir: folder.path().to_owned(), durable: true, max_connections: 60 };
     let mut stack = Stack::start(config).await.unwrap();
     let url = stack.redis_url().to_owned();
-    let world = world_on(stack.database_url(), &url).await;
-    let app = world.app().await;
-    let mut crowd = crowd(&app).await;
-    Lane::at(&url, &app, &crowd.sale).await.tick().await;
-    stack.kill_redis().await;
-    // Meanwhile the line says what it knows, and active fans go on.
-    let place = crowd.fans[3].get(&crowd.me).await.expect(200).json;
-    assert!(place["position"] == 2 && place["recovering"] == true, "{place}");
-    crowd.fans[0].get(&crowd.seats).await.expect(200);
-    stack.start_redis(true).await.unwrap();
-    check_recovered(&app, &mut crowd, &url).await;
-    app.stop().await;
+    world_on(stack.database_url(), &url)
+        .await
+        .run(async |world| {
+            let app = world.app().await;
+            let mut crowd = crowd(&app).await;
+            Lane::at(&url, &app, &crowd.sale).await.tick().await;
+            stack.kill_redis().await;
+            // Meanwhile the line says what it knows, and active fans go on.
+            let place = crowd.fans[3].get(&crowd.me).await.expect(200).json;
+            assert!(place["position"] == 2 && place["recovering"] == true, "{place}");
+            crowd.fans[0].get(&crowd.seats).await.expect(200);
+            stack.start_redis(true).await.unwrap();
+            check_recovered(&app, &mut crowd, &url).await;
+        })
+        .await;
     stack.stop().await.unwrap();
 }
 
@@ -112,28 +115,30 @@ async fn a_redis_that_restarts_empty_is_loaded_once_whoever_notices() {
     let config = StackConfig { data_dir: folder.path().to_owned(), durable: true, max_connections: 60 };
     let mut stack = Stack::start(config).await.unwrap();
     let url = stack.redis_url().to_owned();
-    let world = world_on(stack.database_url(), &url).await;
-    let apps = [world.app().await, world.app().await];
-    let mut crowd = crowd(&apps[0]).await;
-    Lane::at(&url, &apps[0], &crowd.sale).await.tick().await;
-    stack.kill_redis().await;
-    stack.start_redis(false).await.unwrap();
-    // The other instance notices first; and both at once may.
-    let lane = Lane::at(&url, &apps[1], &crowd.sale).await;
-    let (one, two) =
-        tokio::join!(apps[0].instance.keeper.tick(&lane.concert), apps[1].instance.keeper.tick(&lane.concert));
-    // One of them may have been told that the other is at it.
-    assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
-    check_recovered(&apps[0], &mut crowd, &url).await;
-    // FLUSHALL is a loss without a restart.
-    let mut redis = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
-    let place = crowd.fans[3].get(&crowd.me).await.expect(200).json;
-    assert_eq!((place["number"].as_i64(), place["state"].as_str()), (Some(4), Some("waiting")));
-    crowd.fans[2].get(&crowd.seats).await.expect(200);
-    for app in apps {
-        app.stop().await;
-    }
+    world_on(stack.database_url(), &url)
+        .await
+        .run(async |world| {
+            let apps = [world.app().await, world.app().await];
+            let mut crowd = crowd(&apps[0]).await;
+            Lane::at(&url, &apps[0], &crowd.sale).await.tick().await;
+            stack.kill_redis().await;
+            stack.start_redis(false).await.unwrap();
+            // The other instance notices first; and both at once may.
+            let lane = Lane::at(&url, &apps[1], &crowd.sale).await;
+            let (one, two) =
+                tokio::join!(apps[0].instance.keeper.tick(&lane.concert), apps[1].instance.keeper.tick(&lane.concert));
+            // One of them may have been told that the other is at it.
+            assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
+            check_recovered(&apps[0], &mut crowd, &url).await;
+            // FLUSHALL is a loss without a restart.
+            let mut redis =
+                redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+            let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
+            let place = crowd.fans[3].get(&crowd.me).await.expect(200).json;
+            assert_eq!((place["number"].as_i64(), place["state"].as_str()), (Some(4), Some("waiting")));
+            crowd.fans[2].get(&crowd.seats).await.expect(200);
+        })
+        .await;
     stack.stop().await.unwrap();
 }
 
@@ -144,48 +149,55 @@ async fn a_replica_without_the_newest_writes_takes_over_and_no_place_is_lost() {
     let stack = Stack::start(config).await.unwrap();
     let sentinels = tempfile::tempdir().unwrap();
     let mut set = RedisSentinel::start(sentinels.path()).await.unwrap();
-    let mut world = world_on(stack.database_url(), &set.sentinel_urls()).await;
-    world.set("ONSALE_REDIS_MODE", "sentinel");
-    world.set("ONSALE_REDIS_SENTINEL_MASTER", RedisSentinel::master_name());
-    // The line is in a database of its own, behind a password that the sentinels do not have.
-    for url in [set.master_url(), set.replica_url()] {
-        let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-        let user = ["SETUSER", "app", "on", ">of the line", "~*", "&*", "+@all"];
-        let _: () = redis::cmd("ACL").arg(&user).query_async(&mut redis).await.unwrap();
-    }
-    world.set("ONSALE_REDIS_SENTINEL_NODE_URL", "redis://app:of%20the%20line@node/3");
-    let line_of = |url: String| format!("{url}/3");
-    let app = world.app().await;
-    let sale = app.sale_with(4, 100, policy(3600, 1, 2, true)).await;
-    let mut fans = app.fans(10, 1_000).await;
-    for fan in &mut fans[..5] {
-        app.join(fan, &sale).await;
-    }
-    let (me, seats) = (format!("concerts/{}/queue/tokens/me", sale.concert), format!("shows/{}/seats", sale.show));
-    let mut redis = redis::Client::open(set.master_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    Lane::at(&line_of(set.master_url()), &app, &sale).await.tick().await;
-    let _: i64 = redis::cmd("WAIT").arg(1).arg(5_000).query_async(&mut redis).await.unwrap();
-    // From here on the replica hears nothing: five joins, one of those active, and one who leaves, are missing there.
-    set.cut_replication().await;
-    for fan in &mut fans[5..] {
-        app.join(fan, &sale).await;
-    }
-    fans[0].get(&seats).await.expect(200);
-    fans[4].delete(&me).await.expect(204);
-    Lane::at(&line_of(set.master_url()), &app, &sale).await.tick().await;
-    set.kill_master().await;
-    set.wait_for_failover().await.unwrap();
-    let url = line_of(set.replica_url());
-    let mut crowd = Crowd { sale, fans, me, seats };
-    // The connection to the old master is dead; the sentinels name the new one.
-    while !matches!(crowd.fans[9].get(&crowd.me).await.json["recovering"].as_bool(), Some(true)) {
-        tokio::task::yield_now().await;
-    }
-    check_recovered(&app, &mut crowd, &url).await;
-    let mut replica = redis::Client::open(set.replica_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut replica).await.unwrap();
-    assert!(clients.contains(" db=3 ") && clients.contains(" user=app "), "{clients}");
-    app.stop().await;
+    world_on(stack.database_url(), &set.sentinel_urls())
+        .await
+        .run(async |world| {
+            world.set("ONSALE_REDIS_MODE", "sentinel");
+            world.set("ONSALE_REDIS_SENTINEL_MASTER", RedisSentinel::master_name());
+            // The line is in a database of its own, behind a password that the sentinels do not have.
+            for url in [set.master_url(), set.replica_url()] {
+                let mut redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+                let user = ["SETUSER", "app", "on", ">of the line", "~*", "&*", "+@all"];
+                let _: () = redis::cmd("ACL").arg(&user).query_async(&mut redis).await.unwrap();
+            }
+            world.set("ONSALE_REDIS_SENTINEL_NODE_URL", "redis://app:of%20the%20line@node/3");
+            let line_of = |url: String| format!("{url}/3");
+            let app = world.app().await;
+            let sale = app.sale_with(4, 100, policy(3600, 1, 2, true)).await;
+            let mut fans = app.fans(10, 1_000).await;
+            for fan in &mut fans[..5] {
+                app.join(fan, &sale).await;
+            }
+            let (me, seats) =
+                (format!("concerts/{}/queue/tokens/me", sale.concert), format!("shows/{}/seats", sale.show));
+            let mut redis =
+                redis::Client::open(set.master_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+            Lane::at(&line_of(set.master_url()), &app, &sale).await.tick().await;
+            let _: i64 = redis::cmd("WAIT").arg(1).arg(5_000).query_async(&mut redis).await.unwrap();
+            // From here on the replica hears nothing: five joins, one of those active, and one who leaves, are missing
+            // there.
+            set.cut_replication().await;
+            for fan in &mut fans[5..] {
+                app.join(fan, &sale).await;
+            }
+            fans[0].get(&seats).await.expect(200);
+            fans[4].delete(&me).await.expect(204);
+            Lane::at(&line_of(set.master_url()), &app, &sale).await.tick().await;
+            set.kill_master().await;
+            set.wait_for_failover().await.unwrap();
+            let url = line_of(set.replica_url());
+            let mut crowd = Crowd { sale, fans, me, seats };
+            // The connection to the old master is dead; the sentinels name the new one.
+            while !matches!(crowd.fans[9].get(&crowd.me).await.json["recovering"].as_bool(), Some(true)) {
+                tokio::task::yield_now().await;
+            }
+            check_recovered(&app, &mut crowd, &url).await;
+            let mut replica =
+                redis::Client::open(set.replica_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+            let clients: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut replica).await.unwrap();
+            assert!(clients.contains(" db=3 ") && clients.contains(" user=app "), "{clients}");
+        })
+        .await;
     set.stop().await;
     stack.stop().await.unwrap();
 }

@@ -43,18 +43,19 @@ fn said() -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_schema_of_the_program_is_that_of_the_database() {
-    let world = World::new().await;
-    // A view does not say what may be null; this one has the columns of its first table.
-    let query = "SELECT c.table_name || '.' || c.column_name || ' ' || c.data_type ||
-            CASE WHEN coalesce(p.is_nullable, c.is_nullable) = 'YES' THEN ' null' ELSE '' END AS t
-        FROM information_schema.columns c
-        LEFT JOIN information_schema.columns p ON c.table_name = 'line_places_ever' AND p.table_name = 'line_places'
-            AND p.table_schema = c.table_schema AND p.column_name = c.column_name
-        WHERE c.table_schema = 'public'";
-    let stored: BTreeSet<String> = world.sql().await.texts(query).await.into_iter().collect();
-    let said = said();
-    let missing: Vec<_> = stored.difference(&said).collect();
-    let invented: Vec<_> = said.difference(&stored).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "not in schema.rs: {missing:#?}\nonly there: {invented:#?}");
-    world.close().await;
+    World::with(async |world| {
+        // A view does not say what may be null; this one has the columns of its first table.
+        let query = "SELECT c.table_name || '.' || c.column_name || ' ' || c.data_type ||
+                CASE WHEN coalesce(p.is_nullable, c.is_nullable) = 'YES' THEN ' null' ELSE '' END AS t
+            FROM information_schema.columns c
+            LEFT JOIN information_schema.columns p ON c.table_name = 'line_places_ever' AND p.table_name = 'line_places'
+                AND p.table_schema = c.table_schema AND p.column_name = c.column_name
+            WHERE c.table_schema = 'public'";
+        let stored: BTreeSet<String> = world.sql().await.texts(query).await.into_iter().collect();
+        let said = said();
+        let missing: Vec<_> = stored.difference(&said).collect();
+        let invented: Vec<_> = said.difference(&stored).collect();
+        assert!(missing.is_empty() && invented.is_empty(), "not in schema.rs: {missing:#?}\nonly there: {invented:#?}");
+    })
+    .await;
 }

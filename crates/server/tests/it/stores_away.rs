@@ -39,51 +39,54 @@ async fn admitted(app: &App, balance: i64) -> (Client, onsale_test_support::Sale
 async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = own_stack(&folder).await;
-    let world = world_on(&stack).await;
-    let app = world.app().await;
-    let sale = app.sale_with(4, 100, policy(3600, 1, 1, true)).await;
-    let mut fans = app.fans(2, 1_000).await;
-    for fan in &mut fans {
-        app.join(fan, &sale).await;
-    }
-    let (waiting, fan) = (fans.remove(1), fans.remove(0));
-    let seats = app.seats(&fan, &sale).await;
-    let reserve = format!("shows/{}/reservations", sale.show);
-    let held = fan.post(&reserve, App::choice(&seats[..1])).await.expect(201);
-    let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
+    world_on(&stack)
+        .await
+        .run(async |world| {
+            let app = world.app().await;
+            let sale = app.sale_with(4, 100, policy(3600, 1, 1, true)).await;
+            let mut fans = app.fans(2, 1_000).await;
+            for fan in &mut fans {
+                app.join(fan, &sale).await;
+            }
+            let (waiting, fan) = (fans.remove(1), fans.remove(0));
+            let seats = app.seats(&fan, &sale).await;
+            let reserve = format!("shows/{}/reservations", sale.show);
+            let held = fan.post(&reserve, App::choice(&seats[..1])).await.expect(201);
+            let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
 
-    stack.kill_redis().await;
-    let joins = format!("concerts/{}/queue/tokens", sale.concert);
-    // Joins go on: the place is on disk, and joining again finds it.
-    let mut new = app.fans(1, 0).await.remove(0);
-    let place = app.join(&mut new, &sale).await;
-    assert_eq!((place["number"].as_i64(), place["state"].as_str()), (Some(3), Some("waiting")));
-    assert_eq!((place["position"].as_i64(), place["recovering"].as_bool()), (Some(2), Some(true)));
-    let again = new.post_empty(&joins).await.expect(200).json;
-    assert_eq!(again["number"], 3);
-    // Polls are answered from what is known.
-    let me = format!("concerts/{}/queue/tokens/me", sale.concert);
-    assert_eq!(waiting.get(&me).await.expect(200).json["position"], 1);
-    assert_eq!(new.get(&me).await.expect(200).json["position"], 2);
-    unavailable(waiting.get(&format!("shows/{}/seats", sale.show)).await);
-    // Whose turn is on disk goes on buying.
-    fan.get(&format!("shows/{}/seats", sale.show)).await.expect(200);
-    // Who holds seats fills the wallet, pays and releases, whatever became of the line's store.
-    app.charge(&fan, 100).await;
-    fan.post_empty(&pay).await.expect(201);
-    let again = fan.post(&reserve, App::choice(&seats[1..2])).await.expect(201);
-    fan.delete(&format!("reservations/{}", again.json["id"].as_str().unwrap())).await.expect(204);
-    app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
-    app.nobody().get("/livez").await.expect(200);
-    // The catalogue is read from PostgreSQL meanwhile, and what is owned stays readable.
-    app.nobody().get(&format!("concerts/{}", sale.concert)).await.expect(200);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
+            stack.kill_redis().await;
+            let joins = format!("concerts/{}/queue/tokens", sale.concert);
+            // Joins go on: the place is on disk, and joining again finds it.
+            let mut new = app.fans(1, 0).await.remove(0);
+            let place = app.join(&mut new, &sale).await;
+            assert_eq!((place["number"].as_i64(), place["state"].as_str()), (Some(3), Some("waiting")));
+            assert_eq!((place["position"].as_i64(), place["recovering"].as_bool()), (Some(2), Some(true)));
+            let again = new.post_empty(&joins).await.expect(200).json;
+            assert_eq!(again["number"], 3);
+            // Polls are answered from what is known.
+            let me = format!("concerts/{}/queue/tokens/me", sale.concert);
+            assert_eq!(waiting.get(&me).await.expect(200).json["position"], 1);
+            assert_eq!(new.get(&me).await.expect(200).json["position"], 2);
+            unavailable(waiting.get(&format!("shows/{}/seats", sale.show)).await);
+            // Whose turn is on disk goes on buying.
+            fan.get(&format!("shows/{}/seats", sale.show)).await.expect(200);
+            // Who holds seats fills the wallet, pays and releases, whatever became of the line's store.
+            app.charge(&fan, 100).await;
+            fan.post_empty(&pay).await.expect(201);
+            let again = fan.post(&reserve, App::choice(&seats[1..2])).await.expect(201);
+            fan.delete(&format!("reservations/{}", again.json["id"].as_str().unwrap())).await.expect(204);
+            app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
+            app.nobody().get("/livez").await.expect(200);
+            // The catalogue is read from PostgreSQL meanwhile, and what is owned stays readable.
+            app.nobody().get(&format!("concerts/{}", sale.concert)).await.expect(200);
+            assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
 
-    stack.start_redis(true).await.unwrap();
-    app.nobody().get("/readyz").await.expect(200);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
-    app.assert_books_balance().await;
-    app.stop().await;
+            stack.start_redis(true).await.unwrap();
+            app.nobody().get("/readyz").await.expect(200);
+            assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 1_000);
+            app.assert_books_balance().await;
+        })
+        .await;
     stack.stop().await.unwrap();
 }
 
@@ -91,30 +94,33 @@ async fn while_redis_is_away_nobody_slips_through_and_afterwards_all_goes_on() {
 async fn while_postgresql_is_away_nothing_is_half_done_and_afterwards_all_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = own_stack(&folder).await;
-    let world = world_on(&stack).await;
-    let app = world.app().await;
-    let (fan, sale) = admitted(&app, 1_000).await;
-    let seats = app.seats(&fan, &sale).await;
-    let reserve = format!("shows/{}/reservations", sale.show);
-    let held = fan.post(&reserve, App::choice(&seats[..2])).await.expect(201);
-    let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
+    world_on(&stack)
+        .await
+        .run(async |world| {
+            let app = world.app().await;
+            let (fan, sale) = admitted(&app, 1_000).await;
+            let seats = app.seats(&fan, &sale).await;
+            let reserve = format!("shows/{}/reservations", sale.show);
+            let held = fan.post(&reserve, App::choice(&seats[..2])).await.expect(201);
+            let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
 
-    stack.kill_postgres().await;
-    unavailable(fan.post_empty(&pay).await);
-    unavailable(fan.get("me/wallet").await);
-    let charge = json!({ "amount_minor": 5 });
-    unavailable(fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge.clone()).await);
-    let sign_up = json!({ "email": "a@example.org", "password": "correct horse", "display_name": "A" });
-    unavailable(app.nobody().post("auth/signup", sign_up.clone()).await);
-    app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
+            stack.kill_postgres().await;
+            unavailable(fan.post_empty(&pay).await);
+            unavailable(fan.get("me/wallet").await);
+            let charge = json!({ "amount_minor": 5 });
+            unavailable(fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge.clone()).await);
+            let sign_up = json!({ "email": "a@example.org", "password": "correct horse", "display_name": "A" });
+            unavailable(app.nobody().post("auth/signup", sign_up.clone()).await);
+            app.nobody().get("/readyz").await.expect_problem(503, "not_ready");
 
-    stack.start_postgres().await.unwrap();
-    app.nobody().get("/readyz").await.expect(200);
-    fan.post_empty(&pay).await.expect(201);
-    fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge).await.expect(201);
-    assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 805);
-    app.nobody().post("auth/signup", sign_up).await.expect(201);
-    app.assert_books_balance().await;
-    app.stop().await;
+            stack.start_postgres().await.unwrap();
+            app.nobody().get("/readyz").await.expect(200);
+            fan.post_empty(&pay).await.expect(201);
+            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", "k")], charge).await.expect(201);
+            assert_eq!(fan.get("me/wallet").await.expect(200).json["balance_minor"], 805);
+            app.nobody().post("auth/signup", sign_up).await.expect(201);
+            app.assert_books_balance().await;
+        })
+        .await;
     stack.stop().await.unwrap();
 }

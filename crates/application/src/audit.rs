@@ -43,15 +43,8 @@ pub struct AuditRecord {
 }
 
 /// The append-only log of what operators did. Edits of concerts are noted together with the edit itself, see
-/// [`crate::catalogue::CatalogueStore`].
+/// [`crate::catalogue::CatalogueStore`]; it is read as one of the records of a line, [`crate::line::LineRecords`].
 pub trait AuditLog: Send + Sync + 'static {
     /// Notes an action.
     fn note(&self, entry: &AuditEntry) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Entries of a concert, the newest first, before `before`.
-    fn entries(
-        &self,
-        concert: ConcertId,
-        before: Option<i64>,
-        limit: i64,
-    ) -> impl Future<Output = Result<Vec<AuditRecord>, StoreError>> + Send;
 }

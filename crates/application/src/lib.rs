@@ -1,7 +1,8 @@
 //! What Onsale does, decided over ports.
 //!
 //! One facade per capability. A facade checks the input against the domain, opens and commits transactions, and calls
-//! ports; the ports are implemented by infrastructure. The HTTP edge sees each facade as one object-safe trait.
+//! ports; the ports are implemented by infrastructure. The HTTP edge sees each facade as one object-safe trait. Reads of which
+//! nothing is decided have no facade: their port is such a trait itself ([`reports::Reports`], [`line::LineRecords`]).
 
 pub mod accounts;
 pub mod audit;

@@ -1,7 +1,5 @@
 //! What operators read to know that all is well.
 
-use std::{future::Future, sync::Arc};
-
 use async_trait::async_trait;
 use onsale_domain::ids::ShowId;
 
@@ -54,41 +52,13 @@ pub struct OutboxReport {
     pub oldest_pending_secs: Option<i64>,
 }
 
-/// Reports, read from the database.
-pub trait ReportQueries: Send + Sync + 'static {
-    /// How a show sells; `None` when there is no such show.
-    fn show_report(&self, show: ShowId) -> impl Future<Output = Result<Option<ShowReport>, StoreError>> + Send;
-    /// Whether the books are right.
-    fn reconciliation(&self) -> impl Future<Output = Result<Reconciliation, StoreError>> + Send;
-    /// Events that wait.
-    fn outbox(&self) -> impl Future<Output = Result<OutboxReport, StoreError>> + Send;
-}
-
-/// Reports, as the HTTP edge sees them.
+/// Reports, read from the database. Nothing is decided on the way, so the HTTP edge reads them as they are.
 #[async_trait]
-pub trait Reports: Send + Sync {
-    /// How a show sells.
-    async fn show(&self, show: ShowId) -> Result<Option<ShowReport>, StoreError>;
+pub trait Reports: Send + Sync + 'static {
+    /// How a show sells; `None` when there is no such show.
+    async fn show_report(&self, show: ShowId) -> Result<Option<ShowReport>, StoreError>;
     /// Whether the books are right.
     async fn reconciliation(&self) -> Result<Reconciliation, StoreError>;
     /// Events that wait.
     async fn outbox(&self) -> Result<OutboxReport, StoreError>;
-}
-
-/// Boxes the queries once, at the edge.
-pub struct ReportsFacade<Q>(pub Arc<Q>);
-
-#[async_trait]
-impl<Q: ReportQueries> Reports for ReportsFacade<Q> {
-    async fn show(&self, show: ShowId) -> Result<Option<ShowReport>, StoreError> {
-        self.0.show_report(show).await
-    }
-
-    async fn reconciliation(&self) -> Result<Reconciliation, StoreError> {
-        self.0.reconciliation().await
-    }
-
-    async fn outbox(&self) -> Result<OutboxReport, StoreError> {
-        self.0.outbox().await
-    }
 }

@@ -32,6 +32,7 @@ mod tests {
                 "onsale-application",
                 "onsale-domain",
                 "argon2",
+                "async-trait",
                 "base64",
                 "chrono",
                 "deadpool-redis",

@@ -93,7 +93,7 @@ async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i
     let id = ConcertId(concert);
     let found: Vec<(i64, String)> = match list {
         List::Log => records.log(id, from, PART).await?.iter().map(log_line).collect(),
-        List::Ballots => records.ballots(id, from, PART).await?.iter().map(ballot_line).collect(),
+        List::Ballots => records.drawn(id, from, PART).await?.iter().map(ballot_line).collect(),
     };
     let last = i64::try_from(found.len()).unwrap_or(i64::MAX) < PART;
     let (mut text, mut lines) = (String::new(), Vec::with_capacity(found.len()));

@@ -34,7 +34,7 @@ use crate::{
     streams::Streams,
 };
 
-/// The application, one object per capability.
+/// The application, one object per capability: a facade, or a port that is read as it is.
 #[derive(Clone)]
 pub struct Facades {
     /// Accounts.

@@ -234,7 +234,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Line { command: LineCommand::Report { concert, config } } => {
             let config = Config::load(config.config.as_deref())?;
             let instance = wiring::instance(&config, &tokio::runtime::Handle::current())?;
-            let report = instance.api.facades.line_records.report(ConcertId(concert)).await?;
+            let report = instance.api.facades.line.report(ConcertId(concert)).await?;
             print_lines(&reporting::lines(&report));
         }
         Command::Openapi => print!("{}", onsale_http_api::openapi::text()),

@@ -7,7 +7,7 @@ use onsale_application::{
     catalogue::CatalogueStore,
     error::StoreError,
     housekeeping::{LineTick, Sweeper, tick_all},
-    line::LineRecordQueries,
+    line::LineRecords,
 };
 use onsale_http_api::ApiState;
 use onsale_infrastructure::postgres::Postgres;

@@ -7,8 +7,8 @@ use onsale_application::{
     catalogue::{Catalogue, CatalogueFacade, READS_AT_ONCE},
     context::Ids,
     error::StoreError,
-    line::{Keeper, LineFacade, LineGate, LineRecordsFacade, PollGuard},
-    reports::ReportsFacade,
+    line::{Keeper, LineFacade, LineGate, LineRecords, PollGuard},
+    reports::Reports,
     seat_maps::SeatMapsFacade,
     selling::SellingFacade,
     tickets::TicketsFacade,
@@ -153,7 +153,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
         }),
         catalogue: Arc::clone(&catalogue) as Arc<dyn Catalogue>,
         line,
-        line_records: Arc::new(LineRecordsFacade(Arc::clone(&postgres))),
+        line_records: Arc::clone(&postgres) as Arc<dyn LineRecords>,
         seat_maps: Arc::new(SeatMapsFacade {
             maps: Arc::clone(&maps),
             gate: Arc::clone(&gate),
@@ -179,7 +179,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
             queries: Arc::clone(&postgres),
             signer: Arc::new(Ed25519TicketSigner::new(&seed)?),
         }),
-        reports: Arc::new(ReportsFacade(Arc::clone(&postgres))),
+        reports: Arc::clone(&postgres) as Arc<dyn Reports>,
     };
 
     let registry = Registry::new();

@@ -19,6 +19,7 @@ use super::{
     },
     place::{Entrant, Entrants, Entry},
     ports::{Left, LineStore, QueueTokens, Receipts, Seeds},
+    records::{self, LineReport},
     stock::ConcertStock,
     views::{Admitted, Follower, Forecasting, LineError, LineState, LineView, PlaceState, PlaceView, Seen, WhyFewer},
 };
@@ -63,6 +64,8 @@ pub trait Line: Send + Sync {
     async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<Admitted, LineError>;
     /// What other settings would do to those who wait.
     async fn forecast(&self, concert: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError>;
+    /// Whether the line was fair; of a concert in any stage.
+    async fn report(&self, concert: ConcertId) -> Result<LineReport, LineError>;
 }
 
 /// The line over its keeper.
@@ -538,5 +541,11 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let next_ms = snapshot.next_promotion_ms();
         let forecast = queue::forecast(&concert.policy, &then, waiting, active, next_ms, snapshot.pace);
         Ok(Forecasting { waiting, active, forecast })
+    }
+
+    async fn report(&self, concert: ConcertId) -> Result<LineReport, LineError> {
+        let database = &*self.keeper.database;
+        database.concert(concert, self.keeper.context.now()).await?.ok_or(LineError::NoConcert)?;
+        Ok(records::report(database, concert).await?)
     }
 }

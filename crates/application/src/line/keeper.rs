@@ -22,6 +22,7 @@ use super::{
     model::{Call, Promotion, Slot, Swept, Tick, Ticked},
     place::{Entrant, Entrants, Entry, Place},
     ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, Seeds, Told, Written},
+    records::LineRecords,
     snapshots::Snapshots,
     stock::{StockCache, StockQueries},
 };
@@ -50,8 +51,14 @@ const CHECK_EVERY_MS: i64 = 10_000;
 const TOLD: usize = 100;
 
 /// What the line needs of the database.
-pub trait LineDatabase: CatalogueStore + LinePlaces + LineJournal + LineDraws + StockQueries + AuditLog {}
-impl<P: CatalogueStore + LinePlaces + LineJournal + LineDraws + StockQueries + AuditLog> LineDatabase for P {}
+pub trait LineDatabase:
+    CatalogueStore + LinePlaces + LineJournal + LineDraws + LineRecords + StockQueries + AuditLog
+{
+}
+impl<P: CatalogueStore + LinePlaces + LineJournal + LineDraws + LineRecords + StockQueries + AuditLog> LineDatabase
+    for P
+{
+}
 
 /// What came of one tick of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

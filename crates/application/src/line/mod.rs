@@ -32,9 +32,7 @@ pub use ports::{
     Joiner, Left, LineDraws, LineHead, LineJournal, LinePlaces, LineStore, NewLife, QueueTokens, RawSnapshot, Receipts,
     Seeds, Taken, Told, Totals, Written,
 };
-pub use records::{
-    EstimateErrors, FanPlace, LineRecordQueries, LineRecords, LineRecordsFacade, LineReport, LoggedAdmission, PlaceWord,
-};
+pub use records::{EstimateErrors, FanPlace, LineRecords, LineReport, LoggedAdmission, PlaceWord};
 pub use snapshots::Snapshots;
 pub use stock::{ConcertStock, SectionStock, ShowStock, StockCache, StockQueries};
 pub use views::{

@@ -15,7 +15,6 @@ use super::{
         Ticked, TokenClaims, Whereabouts,
     },
     place::{Entrants, Place, Stand},
-    views::DrawView,
 };
 use crate::{catalogue::Concert, error::StoreError};
 
@@ -364,7 +363,7 @@ pub trait LineJournal: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Opening draws.
+/// Opening draws; what is public of them stands in [`LineRecords`](super::LineRecords).
 pub trait LineDraws: Send + Sync + 'static {
     /// The seed of the concert's draw; a fresh one is recorded when there is none.
     fn draw_seed(
@@ -381,15 +380,6 @@ pub trait LineDraws: Send + Sync + 'static {
         concert: ConcertId,
         most: i64,
     ) -> impl Future<Output = Result<Option<(i64, i64)>, StoreError>> + Send;
-    /// Drawn numbers above `after` with their ballots, in order.
-    fn drawn(
-        &self,
-        concert: ConcertId,
-        after: i64,
-        most: i64,
-    ) -> impl Future<Output = Result<Vec<(i64, Uuid)>, StoreError>> + Send;
-    /// What is public of the concert's draw; `None` when it has none.
-    fn draw(&self, concert: ConcertId) -> impl Future<Output = Result<Option<DrawView>, StoreError>> + Send;
     /// Marks the draw as done, so that the seed is published. `false` when somebody is left to be drawn.
     fn finish_draw(&self, concert: ConcertId) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

@@ -1,6 +1,6 @@
 //! What a line leaves behind: the fairness report, the published log and draw, and what operators did.
 
-use std::{collections::HashSet, future::Future, sync::Arc};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -10,15 +10,8 @@ use onsale_domain::{
 };
 use uuid::Uuid;
 
-use super::{
-    ports::{LineDraws, LinePlaces},
-    views::DrawView,
-};
-use crate::{
-    audit::{AuditLog, AuditRecord},
-    error::StoreError,
-    page::{Page, rows_for},
-};
+use super::{ports::LinePlaces, views::DrawView};
+use crate::{audit::AuditRecord, error::StoreError, page::Page};
 
 /// Admissions read at once.
 const PART: i64 = 20_000;
@@ -109,33 +102,41 @@ impl PlaceWord {
     }
 }
 
-/// Reads what is published of a line.
-pub trait LineRecordQueries: Send + Sync + 'static {
+/// What lines leave behind, read from the database. Nothing is decided on the way, so the HTTP edge and the schedulers read it
+/// as it is.
+#[async_trait]
+pub trait LineRecords: Send + Sync + 'static {
+    /// Entries of the published log behind a position, in order.
+    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError>;
+    /// How many entries of each kind the log has.
+    async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError>;
     /// Admissions behind a position of the log, in its order.
-    fn admissions_logged(
+    async fn admissions_logged(
         &self,
         concert: ConcertId,
         after: i64,
         most: i64,
-    ) -> impl Future<Output = Result<Vec<LoggedAdmission>, StoreError>> + Send;
+    ) -> Result<Vec<LoggedAdmission>, StoreError>;
     /// How right the newest estimates were.
-    fn estimate_errors(&self, concert: ConcertId) -> impl Future<Output = Result<EstimateErrors, StoreError>> + Send;
+    async fn estimate_errors(&self, concert: ConcertId) -> Result<EstimateErrors, StoreError>;
+    /// What is public of the opening draw; `None` when the line has none.
+    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError>;
+    /// Drawn numbers above `after` with their ballots, in order. They are public only once the draw is done.
+    async fn drawn(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError>;
     /// Places and ballots of a fan in all lines, the newest first, behind this one.
-    fn places_of_fan(
+    async fn places_of_fan(
         &self,
         user: UserId,
         before: Option<Uuid>,
-        limit: i64,
-    ) -> impl Future<Output = Result<Vec<FanPlace>, StoreError>> + Send;
-    /// How many entries of each kind the log has.
-    fn log_counts(&self, concert: ConcertId) -> impl Future<Output = Result<Vec<(LogKind, i64)>, StoreError>> + Send;
-    /// Entries behind a position, in order.
-    fn log(
+        limit: usize,
+    ) -> Result<Page<FanPlace, Uuid>, StoreError>;
+    /// What operators did to a concert, the newest first, before this entry.
+    async fn audit(
         &self,
         concert: ConcertId,
-        after: i64,
-        most: i64,
-    ) -> impl Future<Output = Result<Vec<(LogEntry, LogHash)>, StoreError>> + Send;
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditRecord, i64>, StoreError>;
 }
 
 /// Whether a line was fair.
@@ -157,95 +158,34 @@ pub struct LineReport {
     pub lives: i64,
 }
 
-/// The records of lines, as the HTTP edge and the command line see them.
-#[async_trait]
-pub trait LineRecords: Send + Sync {
-    /// Whether a line was fair.
-    async fn report(&self, concert: ConcertId) -> Result<LineReport, StoreError>;
-    /// Entries of the published log behind a position, in order.
-    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError>;
-    /// The opening draw; `None` when the line has none.
-    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError>;
-    /// Drawn ballots with numbers above `after`, in order. Only once the draw is done.
-    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError>;
-    /// Places and ballots of a fan in all lines, the newest first, behind this one.
-    async fn places_of_fan(
-        &self,
-        user: UserId,
-        before: Option<Uuid>,
-        limit: usize,
-    ) -> Result<Page<FanPlace, Uuid>, StoreError>;
-    /// What operators did to a concert, the newest first.
-    async fn audit(
-        &self,
-        concert: ConcertId,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AuditRecord, i64>, StoreError>;
-}
-
-/// The records over the database.
-pub struct LineRecordsFacade<P>(pub Arc<P>);
-
-#[async_trait]
-impl<P: LineRecordQueries + LinePlaces + LineDraws + AuditLog> LineRecords for LineRecordsFacade<P> {
-    async fn report(&self, concert: ConcertId) -> Result<LineReport, StoreError> {
-        let (mut facts, mut seen, mut after) = (Vec::new(), HashSet::new(), 0);
-        loop {
-            let part = self.0.admissions_logged(concert, after, PART).await?;
-            let Some(last) = part.last() else { break };
-            after = last.index;
-            facts.extend(part.iter().map(|logged| AdmissionFact {
-                number: logged.number,
-                again: !seen.insert(logged.number),
-                waited_ms: logged.joined_ms.map(|joined| (logged.at_ms - joined).max(0)),
-                active: logged.active,
-                limit: logged.limit,
-                told: logged.told.map(|(eta, at_ms)| (eta, (logged.at_ms - at_ms).max(0) / 1_000)),
-            }));
-        }
-        let counts = self.0.log_counts(concert).await?;
-        let count = |kind| counts.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
-        Ok(LineReport {
-            fairness: FairnessReport::of(facts),
-            no_shows: count(LogKind::Lapsed),
-            returned: count(LogKind::Returned),
-            paid: count(LogKind::Paid),
-            expired: count(LogKind::Expired),
-            departed: count(LogKind::Departed),
-            lives: self.0.head(concert).await?.life,
-        })
+/// Whether a line was fair, from all its admissions.
+pub(super) async fn report<P: LineRecords + LinePlaces>(
+    database: &P,
+    concert: ConcertId,
+) -> Result<LineReport, StoreError> {
+    let (mut facts, mut seen, mut after) = (Vec::new(), HashSet::new(), 0);
+    loop {
+        let part = database.admissions_logged(concert, after, PART).await?;
+        let Some(last) = part.last() else { break };
+        after = last.index;
+        facts.extend(part.iter().map(|logged| AdmissionFact {
+            number: logged.number,
+            again: !seen.insert(logged.number),
+            waited_ms: logged.joined_ms.map(|joined| (logged.at_ms - joined).max(0)),
+            active: logged.active,
+            limit: logged.limit,
+            told: logged.told.map(|(eta, at_ms)| (eta, (logged.at_ms - at_ms).max(0) / 1_000)),
+        }));
     }
-
-    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
-        self.0.log(concert, after, most).await
-    }
-
-    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
-        LineDraws::draw(&*self.0, concert).await
-    }
-
-    async fn ballots(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
-        self.0.drawn(concert, after, most).await
-    }
-
-    async fn places_of_fan(
-        &self,
-        user: UserId,
-        before: Option<Uuid>,
-        limit: usize,
-    ) -> Result<Page<FanPlace, Uuid>, StoreError> {
-        let found = self.0.places_of_fan(user, before, rows_for(limit)).await?;
-        Ok(Page::cut(found, limit, |place| place.place_id))
-    }
-
-    async fn audit(
-        &self,
-        concert: ConcertId,
-        before: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AuditRecord, i64>, StoreError> {
-        let found = self.0.entries(concert, before, rows_for(limit)).await?;
-        Ok(Page::cut(found, limit, |record| record.id))
-    }
+    let counts = database.log_counts(concert).await?;
+    let count = |kind| counts.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count);
+    Ok(LineReport {
+        fairness: FairnessReport::of(facts),
+        no_shows: count(LogKind::Lapsed),
+        returned: count(LogKind::Returned),
+        paid: count(LogKind::Paid),
+        expired: count(LogKind::Expired),
+        departed: count(LogKind::Departed),
+        lives: database.head(concert).await?.life,
+    })
 }

@@ -256,8 +256,7 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
     responses((status = 200, description = "The report", body = FairnessReportDto)))]
 #[get("/admin/concerts/{id}/queue/report")]
 pub(crate) async fn report(_operator: Operator, state: State, id: Id) -> ApiResult {
-    state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-    let report = state.facades.line_records.report(ConcertId(id.0)).await?;
+    let report = state.facades.line.report(ConcertId(id.0)).await?;
     let fairness = report.fairness;
     Ok(private(&FairnessReportDto {
         concert_id: id.0,

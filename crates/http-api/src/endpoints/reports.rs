@@ -64,7 +64,7 @@ pub struct OutboxReportDto {
     responses((status = 200, description = "The report", body = ShowReportDto)))]
 #[get("/admin/shows/{id}/report")]
 pub(crate) async fn show_report(_operator: Operator, state: State, id: Id) -> ApiResult {
-    let report = state.facades.reports.show(ShowId(id.0)).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
+    let report = state.facades.reports.show_report(ShowId(id.0)).await?.ok_or_else(|| ApiError::new(Code::NotFound))?;
     Ok(private(&ShowReportDto {
         show_id: id.0,
         available: report.available,

@@ -1,6 +1,5 @@
 //! Opening draws.
 
-use chrono::{DateTime, Utc};
 use diesel::{
     pg::Pg,
     prelude::*,
@@ -8,19 +7,12 @@ use diesel::{
 };
 use onsale_application::{
     error::StoreError,
-    line::{DrawView, LineDraws},
+    line::LineDraws,
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{ids::ConcertId, queue::DrawSeed};
-use uuid::Uuid;
 
-use super::{
-    Postgres,
-    line::hash_of,
-    pool::impossible,
-    schema::{line_places_ever, lines},
-    statement::sql,
-};
+use super::{Postgres, line::hash_of, pool::impossible, schema::lines, statement::sql};
 
 #[derive(QueryableByName)]
 #[diesel(check_for_backend(Pg))]
@@ -43,19 +35,6 @@ struct PartRow {
     count: i64,
     #[diesel(sql_type = BigInt)]
     last: i64,
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = lines, check_for_backend(Pg))]
-struct DrawRow {
-    #[diesel(select_expression = lines::draw_seed)]
-    seed: Option<Vec<u8>>,
-    #[diesel(select_expression = lines::draw_finished_at)]
-    finished_at: Option<DateTime<Utc>>,
-    #[diesel(select_expression = lines::draw_first)]
-    first: Option<i64>,
-    #[diesel(select_expression = lines::draw_last)]
-    last: Option<i64>,
 }
 
 impl LineDraws for Postgres {
@@ -94,35 +73,6 @@ impl LineDraws for Postgres {
         tx.commit().await?;
         // Nothing is drawn before the numbers have been set aside.
         Ok(Some(drawn.map_or((0, 0), |part| (part.count, part.last))))
-    }
-
-    async fn drawn(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
-        self.for_lines()
-            .read_all(|| {
-                lines::table
-                    .inner_join(line_places_ever::table.on(line_places_ever::concert_id.eq(lines::concert_id)))
-                    .filter(lines::concert_id.eq(concert.0))
-                    .filter(line_places_ever::number.gt(after))
-                    .filter(line_places_ever::number.nullable().between(lines::draw_first, lines::draw_last))
-                    .order(line_places_ever::number)
-                    .limit(most)
-                    .select((line_places_ever::number, line_places_ever::place_id))
-            })
-            .await
-    }
-
-    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
-        let row: Option<DrawRow> = self.read_one(|| lines::table.find(concert.0).select(DrawRow::as_select())).await?;
-        let Some(DrawRow { seed: Some(seed), finished_at, first, last }) = row else {
-            return Ok(None);
-        };
-        let seed = DrawSeed(hash_of(&seed)?);
-        Ok(Some(DrawView {
-            commitment: seed.commitment(),
-            seed: finished_at.map(|_| seed.0),
-            first: first.unwrap_or(1),
-            last: last.unwrap_or(0),
-        }))
     }
 
     async fn finish_draw(&self, concert: ConcertId) -> Result<bool, StoreError> {

@@ -9,7 +9,7 @@ use diesel::{
 };
 use onsale_application::{
     error::StoreError,
-    line::{Call, HoldLeft, LineJournal, LineRecordQueries, NewLife, News, OddEntry, Told, Totals, Written},
+    line::{Call, HoldLeft, LineJournal, LineRecords, NewLife, News, OddEntry, Told, Totals, Written},
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::{

@@ -1,6 +1,7 @@
 //! What a line leaves behind, for reports and for anyone who checks it.
 
-use chrono::DateTime;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use diesel::{
     dsl::count_star,
     pg::Pg,
@@ -8,20 +9,24 @@ use diesel::{
     sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid},
 };
 use onsale_application::{
+    audit::{AuditEntry, AuditRecord},
     error::StoreError,
-    line::{EstimateErrors, FanPlace, LineRecordQueries, LoggedAdmission, PlaceWord},
+    line::{DrawView, EstimateErrors, FanPlace, LineRecords, LoggedAdmission, PlaceWord},
+    page::{Page, rows_for},
 };
 use onsale_domain::{
     ids::{ConcertId, UserId},
-    queue::{Eta, LogEntry, LogHash, LogKind},
+    queue::{DrawSeed, Eta, LogEntry, LogHash, LogKind},
 };
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     Postgres,
+    audit::changes_from,
     line::hash_of,
     pool::impossible,
-    schema::{line_estimates, line_log, line_places_ever},
+    schema::{audit_log, line_estimates, line_log, line_places_ever, lines},
     statement::sql,
     words::{Word, fixed},
 };
@@ -118,17 +123,69 @@ impl TryFrom<FanPlaceRow> for FanPlace {
     }
 }
 
-impl LineRecordQueries for Postgres {
-    async fn places_of_fan(&self, user: UserId, before: Option<Uuid>, limit: i64) -> Result<Vec<FanPlace>, StoreError> {
-        let rows: Vec<FanPlaceRow> = self
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = lines, check_for_backend(Pg))]
+struct DrawRow {
+    #[diesel(select_expression = lines::draw_seed)]
+    seed: Option<Vec<u8>>,
+    #[diesel(select_expression = lines::draw_finished_at)]
+    finished_at: Option<DateTime<Utc>>,
+    #[diesel(select_expression = lines::draw_first)]
+    first: Option<i64>,
+    #[diesel(select_expression = lines::draw_last)]
+    last: Option<i64>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_log, check_for_backend(Pg))]
+struct AuditRow {
+    id: i64,
+    at: DateTime<Utc>,
+    #[diesel(deserialize_as = Uuid)]
+    actor_id: UserId,
+    action: String,
+    changes: Value,
+}
+
+impl AuditRow {
+    fn record(self, concert: ConcertId) -> Result<AuditRecord, StoreError> {
+        let Self { id, at, actor_id, action, changes } = self;
+        let entry = AuditEntry { actor: actor_id, concert, action, changes: changes_from(changes)? };
+        Ok(AuditRecord { id, at, entry })
+    }
+}
+
+#[async_trait]
+impl LineRecords for Postgres {
+    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
+        let rows: Vec<LogRow> = self
             .read_all(|| {
-                sql(include_str!("sql/places_of_fan.sql"))
-                    .bind::<SqlUuid, _>("user", user.0)
-                    .bind::<Nullable<SqlUuid>, _>("before", before)
-                    .bind::<BigInt, _>("limit", limit)
+                line_log::table
+                    .filter(line_log::concert_id.eq(concert.0))
+                    .filter(line_log::index.gt(after))
+                    .order(line_log::index)
+                    .limit(most)
+                    .select(LogRow::as_select())
             })
             .await?;
-        rows.into_iter().map(FanPlace::try_from).collect()
+        rows.into_iter()
+            .map(|LogRow { index, kind, number, place_hash, at_ms, hash }| {
+                let place = place_hash.as_deref().map(hash_of).transpose()?;
+                Ok((LogEntry { index, kind, number, place, at_ms }, hash_of(&hash)?))
+            })
+            .collect()
+    }
+
+    async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError> {
+        let counts: Vec<(Word<LogKind>, i64)> = self
+            .read_all(|| {
+                line_log::table
+                    .filter(line_log::concert_id.eq(concert.0))
+                    .group_by(line_log::kind)
+                    .select((line_log::kind, count_star()))
+            })
+            .await?;
+        Ok(counts.into_iter().map(|(kind, count)| (kind.0, count)).collect())
     }
 
     async fn admissions_logged(
@@ -179,34 +236,70 @@ impl LineRecordQueries for Postgres {
         Ok(EstimateErrors { checked, kept, p50_secs, p90_secs })
     }
 
-    async fn log_counts(&self, concert: ConcertId) -> Result<Vec<(LogKind, i64)>, StoreError> {
-        let counts: Vec<(Word<LogKind>, i64)> = self
-            .read_all(|| {
-                line_log::table
-                    .filter(line_log::concert_id.eq(concert.0))
-                    .group_by(line_log::kind)
-                    .select((line_log::kind, count_star()))
-            })
-            .await?;
-        Ok(counts.into_iter().map(|(kind, count)| (kind.0, count)).collect())
+    async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError> {
+        let row: Option<DrawRow> = self.read_one(|| lines::table.find(concert.0).select(DrawRow::as_select())).await?;
+        let Some(DrawRow { seed: Some(seed), finished_at, first, last }) = row else {
+            return Ok(None);
+        };
+        let seed = DrawSeed(hash_of(&seed)?);
+        Ok(Some(DrawView {
+            commitment: seed.commitment(),
+            seed: finished_at.map(|_| seed.0),
+            first: first.unwrap_or(1),
+            last: last.unwrap_or(0),
+        }))
     }
 
-    async fn log(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(LogEntry, LogHash)>, StoreError> {
-        let rows: Vec<LogRow> = self
+    async fn drawn(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError> {
+        self.for_lines()
             .read_all(|| {
-                line_log::table
-                    .filter(line_log::concert_id.eq(concert.0))
-                    .filter(line_log::index.gt(after))
-                    .order(line_log::index)
+                lines::table
+                    .inner_join(line_places_ever::table.on(line_places_ever::concert_id.eq(lines::concert_id)))
+                    .filter(lines::concert_id.eq(concert.0))
+                    .filter(line_places_ever::number.gt(after))
+                    .filter(line_places_ever::number.nullable().between(lines::draw_first, lines::draw_last))
+                    .order(line_places_ever::number)
                     .limit(most)
-                    .select(LogRow::as_select())
+                    .select((line_places_ever::number, line_places_ever::place_id))
+            })
+            .await
+    }
+
+    async fn places_of_fan(
+        &self,
+        user: UserId,
+        before: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Page<FanPlace, Uuid>, StoreError> {
+        let rows: Vec<FanPlaceRow> = self
+            .read_all(|| {
+                sql(include_str!("sql/places_of_fan.sql"))
+                    .bind::<SqlUuid, _>("user", user.0)
+                    .bind::<Nullable<SqlUuid>, _>("before", before)
+                    .bind::<BigInt, _>("limit", rows_for(limit))
             })
             .await?;
-        rows.into_iter()
-            .map(|LogRow { index, kind, number, place_hash, at_ms, hash }| {
-                let place = place_hash.as_deref().map(hash_of).transpose()?;
-                Ok((LogEntry { index, kind, number, place, at_ms }, hash_of(&hash)?))
+        let places = rows.into_iter().map(FanPlace::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(places, limit, |place| place.place_id))
+    }
+
+    async fn audit(
+        &self,
+        concert: ConcertId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditRecord, i64>, StoreError> {
+        let rows: Vec<AuditRow> = self
+            .read_all(|| {
+                audit_log::table
+                    .filter(audit_log::concert_id.eq(concert.0))
+                    .filter(audit_log::id.lt(before.unwrap_or(i64::MAX)))
+                    .order(audit_log::id.desc())
+                    .limit(rows_for(limit))
+                    .select(AuditRow::as_select())
             })
-            .collect()
+            .await?;
+        let records = rows.into_iter().map(|row| row.record(concert)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(records, limit, |record| record.id))
     }
 }

@@ -1,5 +1,6 @@
 //! Reports for operators.
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
     dsl,
@@ -9,7 +10,7 @@ use diesel::{
 };
 use onsale_application::{
     error::StoreError,
-    reports::{OutboxReport, Reconciliation, ReportQueries, ShowReport},
+    reports::{OutboxReport, Reconciliation, Reports, ShowReport},
     transaction::{Transaction, UnitOfWork},
 };
 use onsale_domain::ids::ShowId;
@@ -52,7 +53,8 @@ struct ReconciliationRow {
     currency: String,
 }
 
-impl ReportQueries for Postgres {
+#[async_trait]
+impl Reports for Postgres {
     async fn show_report(&self, show: ShowId) -> Result<Option<ShowReport>, StoreError> {
         let row: Option<ShowReportRow> =
             self.read_one(|| sql(include_str!("sql/show_report.sql")).bind::<SqlUuid, _>("show_id", show.0)).await?;

@@ -217,7 +217,7 @@ async fn negative_controls_a_promotion_that_ignores_gaps_and_a_loader_that_forge
         lane.set("st", "entered", 1).await;
         lane.admit(50).await;
         assert_eq!(called(&app, concert).await, [1, 3, 2], "overtaken");
-        let report = app.instance.api.facades.line_records.report(concert).await.unwrap();
+        let report = app.instance.api.facades.line.report(concert).await.unwrap();
         assert_eq!(report.fairness.inversions, 1, "the report says so");
         // One row is forgotten in loading.
         let forgotten = user();

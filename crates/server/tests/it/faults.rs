@@ -334,9 +334,9 @@ async fn faults_at_random_lose_nobody_double_nobody_and_never_exceed_the_limit()
     // What the line itself has written down agrees.
     let lane = crate::lane::Lane::at(arena.stack.redis_url(), &arena.app, &arena.sale).await;
     lane.tick().await;
-    let records = &arena.app.instance.api.facades.line_records;
-    check_log(records.log(lane.concert.id, 0, 1_000_000).await.unwrap()).unwrap();
-    let report = records.report(lane.concert.id).await.unwrap();
+    let facades = &arena.app.instance.api.facades;
+    check_log(facades.line_records.log(lane.concert.id, 0, 1_000_000).await.unwrap()).unwrap();
+    let report = facades.line.report(lane.concert.id).await.unwrap();
     assert_eq!((report.fairness.inversions, report.fairness.above_limit), (0, 0), "{report:?}, seed {seed}");
     assert!(report.fairness.highest_active <= LIMIT as i64);
     eprintln!(

@@ -323,7 +323,7 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
         );
         assert_eq!(stats.left_total + stats.active, FANS as i64);
         // The log says the same: in order, within the limit, everybody once.
-        let report = apps[0].instance.api.facades.line_records.report(concert).await.unwrap();
+        let report = apps[0].instance.api.facades.line.report(concert).await.unwrap();
         assert_eq!((report.fairness.admitted, report.fairness.readmitted), (FANS as i64, 0));
         assert_eq!((report.fairness.inversions, report.fairness.above_limit), (0, 0));
         assert!(report.fairness.highest_active <= LIMIT);

@@ -612,10 +612,10 @@ impl<'a> History<'a> {
     /// The log of the whole history holds together, and says that the line was fair.
     async fn finish(&mut self) -> Step_ {
         self.tick(false, 0).await;
-        let records = &self.instance.api.facades.line_records;
-        let log = records.log(self.concert.id, 0, 100_000).await.unwrap();
+        let facades = &self.instance.api.facades;
+        let log = facades.line_records.log(self.concert.id, 0, 100_000).await.unwrap();
         check_log(log).map_err(|error| fail(error.to_string()))?;
-        let report = records.report(self.concert.id).await.unwrap();
+        let report = facades.line.report(self.concert.id).await.unwrap();
         if report.fairness.inversions != 0 || report.fairness.above_limit != 0 {
             return Err(fail(format!("{report:?}")));
         }

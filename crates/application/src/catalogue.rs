@@ -297,7 +297,8 @@ pub trait Catalogue: Send + Sync {
         description: &str,
         policy: QueuePolicy,
     ) -> Result<Concert, CatalogueError>;
-    /// Edits a concert. With `expected` it must still have that version; without, the newest is taken.
+    /// Edits a concert. With `expected` it must still have that version; without, the newest is taken. Its line follows at the next
+    /// tick; steering makes it follow at once.
     async fn edit_concert(
         &self,
         actor: UserId,

@@ -16,6 +16,7 @@ pub mod page;
 pub mod reports;
 pub mod seat_maps;
 pub mod selling;
+pub mod steering;
 pub mod tickets;
 pub mod transaction;
 pub mod wallets;

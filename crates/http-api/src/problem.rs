@@ -14,6 +14,7 @@ use onsale_application::{
     line::{GateRefusal, LineError},
     seat_maps::{SeatMapError, SeatView},
     selling::{Missing, ReservationError, ReserveError},
+    steering::{Closing, Crowd, SteeringError},
     tickets::TicketError,
     wallets::WalletError,
 };
@@ -305,6 +306,30 @@ impl From<LineError> for ApiError {
             LineError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<SteeringError> for ApiError {
+    fn from(error: SteeringError) -> Self {
+        match error {
+            SteeringError::Unconfirmed(closing) => Self::detail(Code::ConfirmationRequired, words_of(&closing)),
+            SteeringError::Catalogue(error) => error.into(),
+            SteeringError::Line(error) => error.into(),
+        }
+    }
+}
+
+/// What closing would do, and how it is confirmed.
+fn words_of(Closing { concert, title, crowd }: &Closing) -> String {
+    let crowd = match crowd {
+        Some(Crowd { waiting, active }) => {
+            format!("{waiting} who wait are never called, {active} who are active can only pay what they hold")
+        }
+        None => "nobody who waits is ever called; how many do cannot be told at the moment".to_owned(),
+    };
+    format!(
+        "closing is the end of the sale of \"{title}\" and cannot be taken back: {crowd}. Pause stops for a while, drain lets \
+         those in line finish. To close, send {{\"confirm\": \"{concert}\"}}"
+    )
 }
 
 impl From<SeatMapError> for ApiError {

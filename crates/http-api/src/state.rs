@@ -18,6 +18,7 @@ use onsale_application::{
     reports::Reports,
     seat_maps::{SeatMap, SeatMaps},
     selling::Selling,
+    steering::Steering,
     tickets::Tickets,
     wallets::Wallets,
 };
@@ -41,6 +42,8 @@ pub struct Facades {
     pub accounts: Arc<dyn Accounts>,
     /// Catalogue.
     pub catalogue: Arc<dyn Catalogue>,
+    /// What operators change of a sale while it runs.
+    pub steering: Arc<dyn Steering>,
     /// The line.
     pub line: Arc<dyn Line>,
     /// What lines leave behind.

@@ -11,6 +11,7 @@ use onsale_application::{
     reports::Reports,
     seat_maps::SeatMapsFacade,
     selling::SellingFacade,
+    steering::SteeringFacade,
     tickets::TicketsFacade,
     wallets::WalletsFacade,
 };
@@ -143,6 +144,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
         context: System,
         currency: currency.clone(),
     });
+    let steering = Arc::new(SteeringFacade { catalogue: Arc::clone(&catalogue), line: Arc::clone(&line) });
     let facades = Facades {
         accounts: Arc::new(AccountsFacade {
             store: Postgres::clone(&postgres),
@@ -152,6 +154,7 @@ pub fn instance(config: &Config, runtime: &tokio::runtime::Handle) -> Result<Ins
             currency,
         }),
         catalogue: Arc::clone(&catalogue) as Arc<dyn Catalogue>,
+        steering,
         line,
         line_records: Arc::clone(&postgres) as Arc<dyn LineRecords>,
         seat_maps: Arc::new(SeatMapsFacade {

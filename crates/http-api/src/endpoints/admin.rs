@@ -201,7 +201,9 @@ pub(crate) async fn edit_concert(
         return Err(Faults::one("sale_state", how).into());
     }
     let changes = ConcertChanges { title, description, sale_state, ..ConcertChanges::default() };
-    let edited = super::edit_concert(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
+    let steering = state.facades.steering.clone();
+    let write = async move { steering.edit(operator.0, ConcertId(id.0), Some(version.0), changes).await };
+    let edited = state.detached.run(write).await??;
     Ok(concert(&mut HttpResponse::Ok(), edited))
 }
 

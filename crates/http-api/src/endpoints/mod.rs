@@ -16,18 +16,14 @@ pub mod wallet;
 
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
-use onsale_application::catalogue::{CatalogueError, Concert, ConcertChanges, PageStart};
-use onsale_domain::{
-    fault::Faults,
-    ids::{ConcertId, UserId},
-};
+use onsale_application::catalogue::PageStart;
+use onsale_domain::fault::Faults;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_actix_web::{scope, service_config::ServiceConfig};
 use uuid::Uuid;
 
 use crate::{
-    extract::State,
     problem::{ApiError, Code},
     state::Seal,
 };
@@ -174,26 +170,6 @@ fn cursor(start: PageStart, list: &str, seal: &Seal) -> String {
     let text = format!("{}_{}", start.at.timestamp_micros(), start.id);
     let sealed = seal(&format!("{list} {text}"));
     format!("{text}_{sealed}")
-}
-
-/// Edits a concert and makes its line follow at once.
-async fn edit_concert(
-    state: &State,
-    actor: UserId,
-    id: ConcertId,
-    expected: Option<i32>,
-    changes: ConcertChanges,
-) -> Result<Concert, ApiError> {
-    let (catalogue, line) = (state.facades.catalogue.clone(), state.facades.line.clone());
-    let write = async move {
-        let concert = catalogue.edit_concert(actor, id, expected, changes).await?;
-        // The schedulers would apply it at their next tick; a Redis that is away does not undo what is saved.
-        if let Err(error) = line.apply(&concert).await {
-            tracing::warn!(%error, concert_id = %id, "the line does not follow an edit yet; the next tick applies it");
-        }
-        Ok::<_, CatalogueError>(concert)
-    };
-    Ok(state.detached.run(write).await??)
 }
 
 /// A body as the text that is stored with a write, to be sent again when the request is repeated.

@@ -5,7 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use actix_web::{HttpResponse, get, post, put};
 use onsale_application::{
     catalogue::{Concert, ConcertChanges},
-    line::{Forecasting, LineStats, WhyFewer},
+    line::{Forecasting, WhyFewer},
+    steering::SaleNow,
 };
 use onsale_domain::{
     concert::SaleState,
@@ -27,7 +28,6 @@ use super::{ApiResult, private, queue::EtaDto};
 use crate::{
     conditional::version_etag,
     extract::{Id, IfMatch, Json, Operator, State},
-    problem::{ApiError, Code},
 };
 
 /// Settings of a line, and in answers what should be looked at once more.
@@ -180,19 +180,21 @@ pub struct QueueStatsDto {
     left_total: i64,
 }
 
-fn stats_of(state: SaleState, stats: LineStats) -> QueueStatsDto {
-    QueueStatsDto {
-        sale_state: state.as_str().to_owned(),
-        waiting: stats.waiting,
-        active: stats.active,
-        joined_total: stats.joined_total,
-        promoted_total: stats.promoted_total,
-        returning: stats.returning,
-        registered: stats.registered,
-        expired_total: stats.expired_total,
-        lapsed_total: stats.lapsed_total,
-        returned_total: stats.returned_total,
-        left_total: stats.left_total,
+impl From<SaleNow> for QueueStatsDto {
+    fn from(SaleNow { state, stats }: SaleNow) -> Self {
+        Self {
+            sale_state: state.as_str().to_owned(),
+            waiting: stats.waiting,
+            active: stats.active,
+            joined_total: stats.joined_total,
+            promoted_total: stats.promoted_total,
+            returning: stats.returning,
+            registered: stats.registered,
+            expired_total: stats.expired_total,
+            lapsed_total: stats.lapsed_total,
+            returned_total: stats.returned_total,
+            left_total: stats.left_total,
+        }
     }
 }
 
@@ -232,15 +234,16 @@ pub(crate) async fn write_policy(
     body: Json<QueuePolicyDto>,
 ) -> ApiResult {
     let changes = ConcertChanges { policy: Some(body.value.into()), ..ConcertChanges::default() };
-    let concert = super::edit_concert(&state, operator.0, ConcertId(id.0), Some(version.0), changes).await?;
+    let steering = state.facades.steering.clone();
+    let write = async move { steering.edit(operator.0, ConcertId(id.0), Some(version.0), changes).await };
+    let concert = state.detached.run(write).await??;
     policy_answer(&state, &concert).await
 }
 
-async fn become_(state: &State, operator: Operator, id: Id, expected: Option<i32>, next: SaleState) -> ApiResult {
-    let changes = ConcertChanges { sale_state: Some(next), ..ConcertChanges::default() };
-    let concert = super::edit_concert(state, operator.0, ConcertId(id.0), expected, changes).await?;
-    let stats = state.facades.line.overview(&concert).await.map(|view| view.stats).unwrap_or_default();
-    Ok(private(&stats_of(concert.sale_state, stats)))
+async fn put_into(state: &State, operator: Operator, id: Id, next: SaleState) -> ApiResult {
+    let steering = state.facades.steering.clone();
+    let write = async move { steering.put_into(operator.0, ConcertId(id.0), next).await };
+    Ok(private(&QueueStatsDto::from(state.detached.run(write).await??)))
 }
 
 /// Pause the line
@@ -250,7 +253,7 @@ async fn become_(state: &State, operator: Operator, id: Id, expected: Option<i32
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/pause")]
 pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, None, SaleState::Paused).await
+    put_into(&state, operator, id, SaleState::Paused).await
 }
 
 /// Put the sale on (again)
@@ -260,7 +263,7 @@ pub(crate) async fn pause(operator: Operator, state: State, id: Id) -> ApiResult
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/resume")]
 pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, None, SaleState::OnSale).await
+    put_into(&state, operator, id, SaleState::OnSale).await
 }
 
 /// Drain the line
@@ -270,7 +273,7 @@ pub(crate) async fn resume(operator: Operator, state: State, id: Id) -> ApiResul
     responses((status = 200, description = "The line afterwards", body = QueueStatsDto)))]
 #[post("/admin/concerts/{id}/queue/drain")]
 pub(crate) async fn drain(operator: Operator, state: State, id: Id) -> ApiResult {
-    become_(&state, operator, id, None, SaleState::Draining).await
+    put_into(&state, operator, id, SaleState::Draining).await
 }
 
 /// A confirmation that the sale is to end.
@@ -298,25 +301,10 @@ pub(crate) async fn close(
     version: IfMatch,
     body: Json<CloseSale>,
 ) -> ApiResult {
-    let confirmed = body.value.confirm.is_some_and(|confirm| Uuid::try_parse(&confirm) == Ok(id.0));
-    if !confirmed {
-        let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-        let crowd = match state.facades.line.overview(&concert).await {
-            Ok(view) => format!(
-                "{} who wait are never called, {} who are active can only pay what they hold",
-                view.stats.waiting + view.stats.registered,
-                view.stats.active
-            ),
-            Err(_) => "nobody who waits is ever called; how many do cannot be told at the moment".to_owned(),
-        };
-        let detail = format!(
-            "closing is the end of the sale of \"{}\" and cannot be taken back: {crowd}. Pause stops for a while, drain lets \
-             those in line finish. To close, send {{\"confirm\": \"{}\"}}",
-            concert.details.title, id.0
-        );
-        return Err(ApiError::detail(Code::ConfirmationRequired, detail));
-    }
-    become_(&state, operator, id, Some(version.0), SaleState::Closed).await
+    let confirmed = body.value.confirm.and_then(|text| Uuid::try_parse(&text).ok()).map(ConcertId);
+    let steering = state.facades.steering.clone();
+    let write = async move { steering.close(operator.0, ConcertId(id.0), version.0, confirmed).await };
+    Ok(private(&QueueStatsDto::from(state.detached.run(write).await??)))
 }
 
 /// Read the numbers of a line
@@ -324,9 +312,8 @@ pub(crate) async fn close(
     responses((status = 200, description = "The numbers", body = QueueStatsDto)))]
 #[get("/admin/concerts/{id}/queue/stats")]
 pub(crate) async fn read_stats(_operator: Operator, state: State, id: Id) -> ApiResult {
-    let concert = state.facades.catalogue.concert_uncached(ConcertId(id.0)).await?;
-    let view = state.facades.line.overview(&concert).await?;
-    Ok(private(&stats_of(view.line.state, view.stats)))
+    let now = state.facades.steering.now(ConcertId(id.0)).await?;
+    Ok(private(&QueueStatsDto::from(now)))
 }
 
 /// How many fans to admit.
@@ -408,7 +395,9 @@ pub(crate) async fn admit(operator: Operator, state: State, id: Id, body: Json<N
 #[put("/admin/concerts/{id}/queue/message")]
 pub(crate) async fn write_message(operator: Operator, state: State, id: Id, body: Json<LineMessage>) -> ApiResult {
     let changes = ConcertChanges { message: Some(body.value.message), ..ConcertChanges::default() };
-    super::edit_concert(&state, operator.0, ConcertId(id.0), None, changes).await?;
+    let steering = state.facades.steering.clone();
+    let write = async move { steering.edit(operator.0, ConcertId(id.0), None, changes).await };
+    state.detached.run(write).await??;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -41,6 +41,20 @@ pub struct Reconciliation {
     pub currency: String,
 }
 
+impl Reconciliation {
+    /// Whether every difference is zero.
+    pub fn is_balanced(&self) -> bool {
+        let differences = [
+            self.entries_sum_minor,
+            self.unbalanced_transactions,
+            self.wallets_differing,
+            self.payments_less_revenue_minor,
+            self.half_paid_reservations,
+        ];
+        differences.iter().all(|difference| *difference == 0)
+    }
+}
+
 /// How many events wait to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxReport {
@@ -61,4 +75,33 @@ pub trait Reports: Send + Sync + 'static {
     async fn reconciliation(&self) -> Result<Reconciliation, StoreError>;
     /// Events that wait.
     async fn outbox(&self) -> Result<OutboxReport, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn books_balance_only_when_there_is_no_difference() {
+        let right = Reconciliation {
+            entries_sum_minor: 0,
+            unbalanced_transactions: 0,
+            wallets_differing: 0,
+            payments_less_revenue_minor: 0,
+            half_paid_reservations: 0,
+            wallets_total_minor: 7,
+            currency: "KRW".to_owned(),
+        };
+        assert!(right.is_balanced());
+        let wrong = [
+            Reconciliation { entries_sum_minor: -1, ..right.clone() },
+            Reconciliation { unbalanced_transactions: 1, ..right.clone() },
+            Reconciliation { wallets_differing: 1, ..right.clone() },
+            Reconciliation { payments_less_revenue_minor: -1, ..right.clone() },
+            Reconciliation { half_paid_reservations: 1, ..right },
+        ];
+        for wrong in wrong {
+            assert!(!wrong.is_balanced(), "{wrong:?}");
+        }
+    }
 }

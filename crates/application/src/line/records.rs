@@ -121,7 +121,8 @@ pub trait LineRecords: Send + Sync + 'static {
     async fn estimate_errors(&self, concert: ConcertId) -> Result<EstimateErrors, StoreError>;
     /// What is public of the opening draw; `None` when the line has none.
     async fn draw(&self, concert: ConcertId) -> Result<Option<DrawView>, StoreError>;
-    /// Drawn numbers above `after` with their ballots, in order. They are public only once the draw is done.
+    /// Drawn numbers above `after` with their ballots, in order. Which of them are public says
+    /// [`DrawView::ballots_behind`].
     async fn drawn(&self, concert: ConcertId, after: i64, most: i64) -> Result<Vec<(i64, Uuid)>, StoreError>;
     /// Places and ballots of a fan in all lines, the newest first, behind this one.
     async fn places_of_fan(

@@ -100,6 +100,15 @@ pub struct DrawView {
     pub last: i64,
 }
 
+impl DrawView {
+    /// Behind which number the ballots stand that come after `after`; `None` while they are not public, until everybody has been
+    /// drawn.
+    pub fn ballots_behind(&self, after: i64) -> Option<i64> {
+        // The numbers of a draw may begin anywhere.
+        self.seed.map(|_| after.max(self.first - 1))
+    }
+}
+
 /// What a follower sees in a new snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
@@ -208,5 +217,18 @@ impl WhyFewer {
             Self::SoldOut => "sold_out",
             Self::NotYet => "not_yet",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ballots_are_public_once_everybody_has_been_drawn() {
+        let drawing = DrawView { commitment: [0; 32], seed: None, first: 5, last: 9 };
+        assert_eq!(drawing.ballots_behind(0), None);
+        let drawn = DrawView { seed: Some([1; 32]), ..drawing };
+        assert_eq!((drawn.ballots_behind(0), drawn.ballots_behind(7)), (Some(4), Some(7)));
     }
 }

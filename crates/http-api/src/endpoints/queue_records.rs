@@ -242,11 +242,10 @@ pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiRes
         "last": draw.last,
     });
     let head = Bytes::from(head.to_string() + "\n");
-    if draw.seed.is_none() {
+    let Some(behind) = draw.ballots_behind(after) else {
         return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(head));
-    }
-    // Numbers may begin anywhere.
-    let parts = list(&state, id.0, List::Ballots, after.max(draw.first - 1), most)?;
+    };
+    let parts = list(&state, id.0, List::Ballots, behind, most)?;
     Ok(sent(stream::once(async { Ok(head) }).chain(parts)))
 }
 

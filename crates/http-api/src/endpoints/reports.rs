@@ -82,15 +82,8 @@ pub(crate) async fn show_report(_operator: Operator, state: State, id: Id) -> Ap
 #[get("/admin/ledger/reconciliation")]
 pub(crate) async fn reconciliation(_operator: Operator, state: State) -> ApiResult {
     let r = state.facades.reports.reconciliation().await?;
-    let differences = [
-        r.entries_sum_minor,
-        r.unbalanced_transactions,
-        r.wallets_differing,
-        r.payments_less_revenue_minor,
-        r.half_paid_reservations,
-    ];
     Ok(private(&ReconciliationDto {
-        balanced: differences.iter().all(|difference| *difference == 0),
+        balanced: r.is_balanced(),
         entries_sum_minor: r.entries_sum_minor,
         unbalanced_transactions: r.unbalanced_transactions,
         wallets_differing: r.wallets_differing,

@@ -7,7 +7,7 @@ use onsale_domain::ids::ConcertId;
 use crate::{
     context::{Clock, Ids},
     error::StoreError,
-    line::{Keeper, LineDatabase, LineStore, Seeds, Tended},
+    line::{Keeper, LineDatabase, LineStore, Seeds, Ticked},
 };
 
 /// One line within a tick.
@@ -16,7 +16,7 @@ pub struct LineTick {
     /// Which concert.
     pub concert_id: ConcertId,
     /// What came of it.
-    pub outcome: Result<Tended, StoreError>,
+    pub outcome: Result<Ticked, StoreError>,
 }
 
 /// Ticks every open line. A line whose tick fails does not keep the others waiting.

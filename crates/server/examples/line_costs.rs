@@ -255,8 +255,8 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
         let mut times = vec![];
         for _ in 0..5 {
             let started = Instant::now();
-            let tended = bench.app.instance.keeper.tend(concert, 1_000).await.unwrap();
-            assert_eq!(tended.promoted, 1_000);
+            let ticked = bench.app.instance.keeper.tick_and_admit(concert, 1_000).await.unwrap();
+            assert_eq!(ticked.promoted, 1_000);
             times.push(started.elapsed().as_secs_f64() * 1_000.0);
         }
         let slowest = bench.slowest_script_ms().await;
@@ -374,10 +374,10 @@ async fn streams(bench: &mut Bench, count: usize) {
         (after - before) * 1024.0 / count as f64
     );
     let promoted = Instant::now();
-    let tended = bench.app.instance.keeper.tend(&concert, 1_000).await.unwrap();
+    let ticked = bench.app.instance.keeper.tick_and_admit(&concert, 1_000).await.unwrap();
     let called = promoted.elapsed();
     let mut delays = vec![];
-    while delays.len() < usize::try_from(tended.promoted).unwrap() {
+    while delays.len() < usize::try_from(ticked.promoted).unwrap() {
         let (_, at) = heard.recv().await.unwrap();
         delays.push(at.duration_since(promoted).as_secs_f64() * 1_000.0);
     }

@@ -65,16 +65,16 @@ async fn promoter(keeper: Arc<LineKeeper>, gauges: Gauges, every: Duration, stop
 fn record(gauges: &Gauges, tick: &LineTick) {
     let concert_id = tick.concert_id.to_string();
     match &tick.outcome {
-        Ok(tended) => {
-            let outcome = if tended.due { "promoted" } else { "not_due" };
+        Ok(ticked) => {
+            let outcome = if ticked.due { "promoted" } else { "not_due" };
             gauges.ticks.with_label_values(&[outcome]).inc();
-            let last = &tended.last;
+            let last = &ticked.last;
             gauges.waiting.with_label_values(&[&concert_id]).set(last.waiting);
             gauges.active.with_label_values(&[&concert_id]).set(last.active);
             gauges.promoted.with_label_values(&[&concert_id]).set(last.promoted_total);
-            if tended.promoted > 0 {
-                let (promoted, waiting, active) = (tended.promoted, last.waiting, last.active);
-                tracing::info!(concert_id, promoted, waiting, active, lapsed = tended.lapsed, "promoted");
+            if ticked.promoted > 0 {
+                let (promoted, waiting, active) = (ticked.promoted, last.waiting, last.active);
+                tracing::info!(concert_id, promoted, waiting, active, lapsed = ticked.lapsed, "promoted");
             }
         }
         Err(error) => {

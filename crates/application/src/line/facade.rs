@@ -13,7 +13,7 @@ use onsale_domain::{
 
 use super::{
     guard::PollGuard,
-    keeper::{Keeper, LineDatabase, Tended},
+    keeper::{Keeper, LineDatabase, Ticked},
     model::{
         Ended, Found, Held, Intent, Joined, LineStats, STREAM_PASS_SECS, Snapshot, StreamPass, TokenClaims, Whereabouts,
     },
@@ -39,9 +39,14 @@ pub trait Line: Send + Sync {
     -> Result<(bool, PlaceView), LineError>;
     /// The fan's place. A token that is shown must be this fan's, this concert's, and the newest of the place. Looking is not
     /// showing up.
-    async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError>;
+    async fn place(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError>;
     /// The same for a follower, who is told rather than asks: never too early.
-    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(TokenClaims, PlaceView), LineError>;
+    async fn followed_place(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        token: &str,
+    ) -> Result<(TokenClaims, PlaceView), LineError>;
     /// Leaves the line, or ends the turn.
     async fn leave(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<(), LineError>;
     /// Signed proof of the fan's newest place or ballot, also of one that is over.
@@ -55,11 +60,11 @@ pub trait Line: Send + Sync {
     /// The fan and the token that a pass stands for. It is used up then.
     async fn use_stream_pass(&self, concert: ConcertId, pass: &str) -> Result<(UserId, String), LineError>;
     /// What a follower sees in a snapshot. Touches no store.
-    fn glance(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen;
+    fn seen(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen;
     /// What everybody may know of a concert's line. From memory, but for the snapshot when it is old.
     async fn overview(&self, concert: &Concert) -> Result<LineView, LineError>;
     /// Makes new settings take effect now rather than at the next tick.
-    async fn apply(&self, concert: &Concert) -> Result<Tended, LineError>;
+    async fn apply(&self, concert: &Concert) -> Result<Ticked, LineError>;
     /// Calls `count` fans now, within the limit.
     async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<Admitted, LineError>;
     /// What other settings would do to those who wait.
@@ -90,7 +95,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         match concert.sale_state {
             SaleState::Draft => Err(LineError::NoConcert),
             SaleState::Scheduled => Err(LineError::NotOpen),
-            _ => Ok(self.keeper.revive(&concert).await?),
+            _ => Ok(self.keeper.load(&concert).await?),
         }
     }
 
@@ -109,12 +114,12 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         shown: Option<&TokenClaims>,
         intent: Intent,
     ) -> Result<Held, LineError> {
-        let mut settled = false;
+        let mut opened = false;
         for _ in 0..4 {
             match self.keeper.lines.place(concert, user, shown, intent).await? {
-                Found::Here(held) if held.at == Whereabouts::Called && !settled => {
-                    settled = true;
-                    self.settle(concert).await;
+                Found::Here(held) if held.at == Whereabouts::Called && !opened => {
+                    opened = true;
+                    self.open_calls(concert).await;
                 }
                 Found::Here(held) => return Ok(held),
                 Found::Nowhere { entered } if shown.is_some_and(|shown| shown.is_within(entered)) => {
@@ -149,7 +154,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
     /// The store has lost a place that the database has, after everything that the store knew was written down. This should not
     /// happen; if it does, nobody stays shut out.
     async fn find_lost(&self, concert: ConcertId, user: UserId) -> Result<(), LineError> {
-        self.keeper.settle_together(&self.concert(concert).await?).await?;
+        self.keeper.write_news_together(&self.concert(concert).await?).await?;
         let Some(place) = self.keeper.database.place_of(concert, user, false).await? else { return Ok(()) };
         tracing::error!(concert_id = %concert, number = place.number, "the line's store had lost a place; it is back");
         let entrants = Entrants { why: Entry::Lost, places: vec![Entrant::from(&place)] };
@@ -163,16 +168,16 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         if let Err(error) = self.keeper.sweep_soon(id).await {
             tracing::warn!(%error, concert_id = %id, "a slot comes free at the next tick");
         }
-        self.settle(id).await;
+        self.open_calls(id).await;
     }
 
     /// Who is called becomes active now rather than at the next tick; when that fails, the tick does it.
-    async fn settle(&self, id: ConcertId) {
-        let settled = match self.concert(id).await {
-            Ok(concert) => self.keeper.settle_together(&concert).await.map_err(LineError::Store),
+    async fn open_calls(&self, id: ConcertId) {
+        let opened = match self.concert(id).await {
+            Ok(concert) => self.keeper.write_news_together(&concert).await.map_err(LineError::Store),
             Err(error) => Err(error),
         };
-        if let Err(error) = settled {
+        if let Err(error) = opened {
             tracing::warn!(%error, concert_id = %id, "called fans become active at the next tick");
         }
     }
@@ -319,7 +324,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             match self.keeper.join(concert, user).await? {
                 Joined::Placed(fresh, held) => {
                     let held = if held.at == Whereabouts::Called {
-                        self.settle(concert).await;
+                        self.open_calls(concert).await;
                         self.find(concert, user, Some(&held.claims), Intent::ShowsUp).await.unwrap_or(held)
                     } else {
                         held
@@ -333,7 +338,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                     }
                     return Ok((fresh, view));
                 }
-                Joined::Over if tried < 2 => self.settle(concert).await,
+                Joined::Over if tried < 2 => self.open_calls(concert).await,
                 Joined::Over => self.find_lost(concert, user).await?,
                 Joined::Full => return Err(LineError::Full),
                 Joined::SoldOut => return Err(LineError::SoldOut),
@@ -345,7 +350,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Err(LineError::Recovering)
     }
 
-    async fn status(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError> {
+    async fn place(&self, concert: ConcertId, user: UserId, token: Option<&str>) -> Result<PlaceView, LineError> {
         let shown = token.map(|token| self.shown(concert, user, token)).transpose()?;
         if let Some((claims, token)) = shown.as_ref().zip(token) {
             if let Some(ms) = self.guard.too_early_ms(claims.id, self.keeper.context.monotonic_ms()) {
@@ -364,7 +369,12 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Ok(self.view(&held, token, &snapshot))
     }
 
-    async fn look(&self, concert: ConcertId, user: UserId, token: &str) -> Result<(TokenClaims, PlaceView), LineError> {
+    async fn followed_place(
+        &self,
+        concert: ConcertId,
+        user: UserId,
+        token: &str,
+    ) -> Result<(TokenClaims, PlaceView), LineError> {
         let shown = self.shown(concert, user, token)?;
         let held = self.find(concert, user, Some(&shown), Intent::Looks).await?;
         let snapshot = self.snapshot(concert).await?;
@@ -376,7 +386,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         let number = match self.find(concert, user, shown.as_ref(), Intent::Looks).await {
             Ok(held) => {
                 // What happened before stands before it in the log.
-                self.settle(concert).await;
+                self.open_calls(concert).await;
                 Some(held.claims.number).filter(|number| *number > 0)
             }
             // The database knows as well.
@@ -407,7 +417,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         match self.keeper.lines.leave(concert, user, number).await {
             Ok(Ended::PlaceAndAsks) => self.free_slot(concert).await,
             Ok(Ended::Nothing | Ended::Place) => {}
-            Ok(Ended::Lost) => self.keeper.revive_soon(concert),
+            Ok(Ended::Lost) => self.keeper.load_soon(concert),
             Err(error) => tracing::warn!(%error, concert_id = %concert, "the line's store did not hear who left"),
         }
         Ok(())
@@ -424,7 +434,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         self.shown(concert, user, token)?;
         // Watch first, so that nothing between the look and the watching is missed.
         let news = self.keeper.snapshots.watch(concert);
-        let (claims, view) = self.look(concert, user, token).await?;
+        let (claims, view) = self.followed_place(concert, user, token).await?;
         let token = view.token.clone().unwrap_or_default();
         Ok((view, Follower { claims, token, news }))
     }
@@ -455,7 +465,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Ok((claims.user_id, self.tokens.sign_queue(&claims)))
     }
 
-    fn glance(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen {
+    fn seen(&self, claims: &TokenClaims, token: &str, snapshot: &Snapshot) -> Seen {
         if let Some(view) = self.shown_waiting(claims, token, snapshot) {
             Seen::There(Box::new(view))
         } else if claims.number == 0 && snapshot.state == SaleState::PreQueue {
@@ -489,9 +499,9 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Ok(LineView { line, stats, promoted_per_minute, draw_commitment })
     }
 
-    async fn apply(&self, concert: &Concert) -> Result<Tended, LineError> {
+    async fn apply(&self, concert: &Concert) -> Result<Ticked, LineError> {
         match concert.sale_state {
-            SaleState::Draft | SaleState::Scheduled => Ok(Tended::default()),
+            SaleState::Draft | SaleState::Scheduled => Ok(Ticked::default()),
             state => {
                 if state == SaleState::PreQueue {
                     // The seed is committed to before anybody registers.
@@ -518,7 +528,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
             .database
             .note(&AuditEntry { actor, concert: concert_id, action: "admit".to_owned(), changes })
             .await?;
-        let Tended { promoted, last, .. } = self.keeper.tend(&concert, count).await?;
+        let Ticked { promoted, last, .. } = self.keeper.tick_and_admit(&concert, count).await?;
         let sold_out = self.keeper.stock.at_hand(concert_id).is_some_and(|stock| stock.total.is_sold_out());
         let why_fewer = (promoted < count).then_some(match last {
             _ if last.waiting == 0 => WhyFewer::NobodyWaits,

@@ -91,7 +91,7 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
                 Admission::Admitted { number } => return Ok(Turn { number }),
                 Admission::Waiting => return Err(GateRefusal::Waiting),
                 Admission::Lost => {
-                    line.keeper.revive_soon(claims.concert_id);
+                    line.keeper.load_soon(claims.concert_id);
                     break;
                 }
                 Admission::Nowhere { entered } if claims.is_within(entered) => return Err(GateRefusal::Expired),

@@ -258,7 +258,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         match self.lines.enter(concert, &entrants).await {
             Ok(Some(entered)) => Some(entered),
             Ok(None) => {
-                self.revive_soon(concert);
+                self.load_soon(concert);
                 None
             }
             Err(error) => {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     lane::Lane,
-    model::{Call, Promotion, Slot, Swept, Tick, Ticked},
+    model::{Call, Promoted, Promotion, Slot, Swept, Tick},
     place::{Entrant, Entrants, Entry, Place},
     ports::{LineDraws, LineHead, LineJournal, LinePlaces, LineStore, Seeds, Told, Written},
     records::LineRecords,
@@ -62,7 +62,7 @@ impl<P: CatalogueStore + LinePlaces + LineJournal + LineDraws + LineRecords + St
 
 /// What came of one tick of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tended {
+pub struct Ticked {
     /// The last call of the promoter.
     pub last: Promotion,
     /// Whether the interval was over.
@@ -147,16 +147,16 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     /// Sweeps, draws, fills gaps, applies a concert's settings, and promotes what is due. To be called every half a second or
     /// so, and after every edit.
-    pub async fn tick(&self, concert: &Concert) -> Result<Tended, StoreError> {
-        self.tend(concert, 0).await
+    pub async fn tick(&self, concert: &Concert) -> Result<Ticked, StoreError> {
+        self.tick_and_admit(concert, 0).await
     }
 
     /// The same, and calls `admit` fans more, within the limit.
-    pub async fn tend(&self, concert: &Concert, admit: i64) -> Result<Tended, StoreError> {
+    pub async fn tick_and_admit(&self, concert: &Concert, admit: i64) -> Result<Ticked, StoreError> {
         let id = concert.id;
         let lane = self.lane(id);
         let mut tick = self.settings(concert, admit);
-        let mut tended = Tended::default();
+        let mut ticked = Ticked::default();
         let mut head = self.database.head(id).await?;
         if let Some(sold_out) = tick.sold_out.filter(|sold_out| *sold_out != head.sold_out) {
             self.database.note_sold_out(id, sold_out).await?;
@@ -171,11 +171,11 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 if std::mem::replace(&mut loaded, true) {
                     return Err(lost());
                 }
-                self.load_or_tell(concert, &lane).await?;
+                self.load_unless_under_way(concert, &lane).await?;
                 continue;
             };
-            tended.expired += swept.expired;
-            tended.lapsed += swept.lapsed;
+            ticked.expired += swept.expired;
+            ticked.lapsed += swept.lapsed;
             let mut entered = swept.entered;
             if has_opened(concert)
                 && let Some(drawn) = self.draw(id, &lane, head, entered).await?
@@ -184,20 +184,20 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 head = self.database.head(id).await?;
             }
             self.fill(id, entered, head.whole).await?;
-            let Ticked::Done(promotion) = self.lines.promote(id, &tick).await? else {
+            let Promoted::Done(promotion) = self.lines.promote(id, &tick).await? else {
                 // Lost between the two: the sweep finds it so too.
                 continue;
             };
             tick.admit = 0;
-            tended.due |= promotion.due;
-            tended.last = promotion;
-            tended.promoted += self.settle(concert).await?;
+            ticked.due |= promotion.due;
+            ticked.last = promotion;
+            ticked.promoted += self.write_news(concert).await?;
             if !promotion.more {
                 break;
             }
         }
-        self.flush_told(id, &lane, tended.last.now_ms).await;
-        Ok(tended)
+        self.flush_told(id, &lane, ticked.last.now_ms).await;
+        Ok(ticked)
     }
 
     /// Enters places that the database has and the store lacks, because a process died or stalled between the two, or could not
@@ -318,30 +318,30 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     /// Writes what happened up to now to the database, and then makes active who is called. When thousands ask at once, one of
     /// them does it for all.
-    pub async fn settle_together(&self, concert: &Concert) -> Result<(), StoreError> {
+    pub async fn write_news_together(&self, concert: &Concert) -> Result<(), StoreError> {
         let lane = self.lane(concert.id);
-        let begun_before = lane.settling_begun.load(Ordering::Acquire);
-        let one = lane.settling.lock().await;
+        let begun_before = lane.writings_begun.load(Ordering::Acquire);
+        let one = lane.writing.lock().await;
         if *one > begun_before {
             return Ok(());
         }
-        self.settle_alone(concert, &lane, one).await.map(|_| ())
+        self.write_news_alone(concert, &lane, one).await.map(|_| ())
     }
 
     /// The same, always by this caller. Answers how many it made active.
-    pub async fn settle(&self, concert: &Concert) -> Result<i64, StoreError> {
+    pub async fn write_news(&self, concert: &Concert) -> Result<i64, StoreError> {
         let lane = self.lane(concert.id);
-        let one = lane.settling.lock().await;
-        self.settle_alone(concert, &lane, one).await
+        let one = lane.writing.lock().await;
+        self.write_news_alone(concert, &lane, one).await
     }
 
-    async fn settle_alone(
+    async fn write_news_alone(
         &self,
         concert: &Concert,
         lane: &Lane,
         mut one: MutexGuard<'_, u64>,
     ) -> Result<i64, StoreError> {
-        let run = lane.settling_begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let run = lane.writings_begun.fetch_add(1, Ordering::AcqRel) + 1;
         let longest_ms = millis(concert.policy.claim_secs) + millis(concert.policy.active_absolute_secs);
         let mut opened = 0;
         loop {
@@ -357,7 +357,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 Written::Stale => continue,
                 Written::OtherLife => {
                     drop(one);
-                    return Err(self.meet_stranger(concert, lane).await?);
+                    return Err(self.meet_other_life(concert, lane).await?);
                 }
             };
             let calls: Vec<Call> = news.calls.iter().copied().filter(|call| !over.contains(call)).collect();
@@ -366,7 +366,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
                 break;
             }
         }
-        lane.memory.lock().stranger_since = None;
+        lane.memory.lock().other_life_since = None;
         *one = run;
         Ok(opened)
     }

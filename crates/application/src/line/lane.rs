@@ -28,16 +28,16 @@ pub(super) struct JoinQueue {
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) draw_finished: bool,
-    pub(super) stranger_since: Option<i64>,
+    pub(super) other_life_since: Option<i64>,
     pub(super) checked_at_ms: Option<i64>,
 }
 
 #[derive(Default)]
 pub(super) struct Lane {
     /// One at a time writes news or loads; others wait, and then find it done: the last time that news were written to the end.
-    pub(super) settling: tokio::sync::Mutex<u64>,
+    pub(super) writing: tokio::sync::Mutex<u64>,
     /// How often news were begun to be written.
-    pub(super) settling_begun: AtomicU64,
+    pub(super) writings_begun: AtomicU64,
     /// One at a time asks for loading; others are told that the line recovers.
     pub(super) loading: tokio::sync::Mutex<()>,
     pub(super) memory: Mutex<Memory>,

@@ -33,31 +33,31 @@ fn go_on(goes_on: bool) -> Result<(), StoreError> {
 impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L, C> {
     /// The database knows another life than the store. Mostly somebody is loading the line just now; when nobody finishes, this
     /// process does. Answers what to tell who asked meanwhile.
-    pub(super) async fn meet_stranger(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
+    pub(super) async fn meet_other_life(&self, concert: &Concert, lane: &Lane) -> Result<StoreError, StoreError> {
         let now = self.context.monotonic_ms();
-        let since = *lane.memory.lock().stranger_since.get_or_insert(now);
+        let since = *lane.memory.lock().other_life_since.get_or_insert(now);
         if now - since > PATIENCE_MS {
-            lane.memory.lock().stranger_since = None;
-            let _one = lane.settling.lock().await;
-            self.load(concert).await?;
+            lane.memory.lock().other_life_since = None;
+            let _one = lane.writing.lock().await;
+            self.load_all(concert).await?;
         }
         Ok(lost())
     }
 
     /// Makes the line live on the store's server, whatever has happened to it. While somebody does, callers hear that it
     /// recovers.
-    pub async fn revive(self: &Arc<Self>, concert: &Concert) -> Result<(), StoreError> {
+    pub async fn load(self: &Arc<Self>, concert: &Concert) -> Result<(), StoreError> {
         let (done, heard) = oneshot::channel();
         let (keeper, concert) = (Arc::clone(self), concert.clone());
         // It goes on when whoever asked hangs up.
         self.tasks.spawn(Box::pin(async move {
-            let _ = done.send(keeper.load_or_tell(&concert, &keeper.lane(concert.id)).await);
+            let _ = done.send(keeper.load_unless_under_way(&concert, &keeper.lane(concert.id)).await);
         }));
         heard.await.unwrap_or_else(|_| Err(lost()))
     }
 
     /// The same in the background.
-    pub fn revive_soon(self: &Arc<Self>, concert: ConcertId) {
+    pub fn load_soon(self: &Arc<Self>, concert: ConcertId) {
         if self.lane(concert).loading.try_lock().is_err() {
             return;
         }
@@ -65,21 +65,21 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
         self.tasks.spawn(Box::pin(async move {
             let found = keeper.database.concert(concert, keeper.context.now()).await;
             if let Ok(Some(concert)) = found
-                && let Err(error) = keeper.revive(&concert).await
+                && let Err(error) = keeper.load(&concert).await
             {
                 tracing::debug!(%error, concert_id = %concert.id, "the line could not be loaded; a tick does it");
             }
         }));
     }
 
-    pub(super) async fn load_or_tell(&self, concert: &Concert, lane: &Lane) -> Result<(), StoreError> {
+    pub(super) async fn load_unless_under_way(&self, concert: &Concert, lane: &Lane) -> Result<(), StoreError> {
         let Ok(_asking) = lane.loading.try_lock() else { return Err(lost()) };
-        let _one = lane.settling.lock().await;
+        let _one = lane.writing.lock().await;
         // Somebody may have done it while this waited.
         match self.lines.loading(concert.id).await? {
             Loading::Done => return Ok(()),
             Loading::UnderWay => return Err(lost()),
-            Loading::Wanted => self.load(concert).await?,
+            Loading::Wanted => self.load_all(concert).await?,
         }
         let tick = self.settings(concert, 0);
         self.lines.promote(concert.id, &tick).await?;
@@ -88,7 +88,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
 
     /// A new life: everything that the database has goes into the store, in the original order; nobody is called meanwhile. Once,
     /// however many notice: a later life ends an earlier one's loading.
-    async fn load(&self, concert: &Concert) -> Result<(), StoreError> {
+    async fn load_all(&self, concert: &Concert) -> Result<(), StoreError> {
         let id = concert.id;
         let began = self.context.monotonic_ms();
         let mut life = self.database.begin_life(id).await?;

@@ -22,10 +22,10 @@ mod views;
 pub use facade::{Line, LineFacade};
 pub use gate::{Gate, GateRefusal, HOLD_WITHIN_MS, LineGate, Purpose, Turn};
 pub use guard::PollGuard;
-pub use keeper::{Keeper, LineDatabase, Tended};
+pub use keeper::{Keeper, LineDatabase, Ticked};
 pub use model::{
     Admission, Asked, Call, Departures, Ended, Event, Found, Held, HoldLeft, Intent, Joined, LineStats, Loading, News,
-    OddEntry, Promotion, Slot, Snapshot, StreamPass, Swept, Tick, Ticked, TokenClaims, Whereabouts,
+    OddEntry, Promoted, Promotion, Slot, Snapshot, StreamPass, Swept, Tick, TokenClaims, Whereabouts,
 };
 pub use place::{Entrant, Entrants, Entry, Place, Stand};
 pub use ports::{

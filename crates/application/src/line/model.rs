@@ -301,7 +301,7 @@ impl News {
 
 /// What came of a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ticked {
+pub enum Promoted {
     /// It was done.
     Done(Promotion),
     /// The line has not been loaded on this server.

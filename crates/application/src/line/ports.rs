@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     model::{
-        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, Slot, Snapshot, StreamPass, Swept, Tick,
-        Ticked, TokenClaims, Whereabouts,
+        Admission, Call, Ended, Found, HoldLeft, Intent, Loading, News, Promoted, Slot, Snapshot, StreamPass, Swept,
+        Tick, TokenClaims, Whereabouts,
     },
     place::{Entrants, Place, Stand},
 };
@@ -93,7 +93,7 @@ pub trait LineStore: Send + Sync + 'static {
     fn keep(&self, concert: ConcertId, slots: &[Slot]) -> impl Future<Output = Result<i64, StoreError>> + Send;
     /// One tick, after a sweep: settings, and when the interval is over the calls. Nobody beyond the first number that is missing
     /// MUST be called.
-    fn promote(&self, concert: ConcertId, tick: &Tick) -> impl Future<Output = Result<Ticked, StoreError>> + Send;
+    fn promote(&self, concert: ConcertId, tick: &Tick) -> impl Future<Output = Result<Promoted, StoreError>> + Send;
     /// Up to `most` events that are not in the database yet, and who is called; `None` when the line has not been loaded on this
     /// server, unless `any` will do.
     fn news(

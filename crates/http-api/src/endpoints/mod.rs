@@ -38,7 +38,7 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
             // Routes are tried in this order, so the busiest come first.
             scope("/api/v1")
                 .service(queue::receipt)
-                .service(queue::status)
+                .service(queue::my_place)
                 .service(queue::join)
                 .service(auth::sign_up)
                 .service(auth::log_in)

@@ -216,8 +216,8 @@ pub(crate) async fn join(user: SignedIn, state: State, id: Id, token: QueueToken
 #[utoipa::path(operation_id = "readMyPlace", params(("id" = Uuid, Path, description = "Concert")),
     responses((status = 200, description = "The fan's place", body = QueuePlace)))]
 #[get("/concerts/{id}/queue/tokens/me")]
-pub(crate) async fn status(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
-    let place = state.facades.line.status(ConcertId(id.0), user.0, token.0.as_deref()).await?;
+pub(crate) async fn my_place(user: SignedIn, state: State, id: Id, token: QueueToken) -> ApiResult {
+    let place = state.facades.line.place(ConcertId(id.0), user.0, token.0.as_deref()).await?;
     Ok(private(&QueuePlace::from(place)))
 }
 

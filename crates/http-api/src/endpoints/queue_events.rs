@@ -118,7 +118,7 @@ impl Stream {
         let snapshot = self.follower.news.borrow_and_update().clone();
         self.asked_at = Instant::now();
         let Some(snapshot) = snapshot else { return Ok(self.told.clone()) };
-        match self.line.glance(&self.follower.claims, &self.follower.token, &snapshot) {
+        match self.line.seen(&self.follower.claims, &self.follower.token, &snapshot) {
             Seen::There(view) => {
                 self.shown = true;
                 Ok(*view)
@@ -129,7 +129,7 @@ impl Stream {
 
     async fn ask(&mut self) -> Result<PlaceView, LineError> {
         (self.shown, self.asked_at) = (false, Instant::now());
-        let (claims, view) = self.line.look(self.concert, self.user, &self.follower.token).await?;
+        let (claims, view) = self.line.followed_place(self.concert, self.user, &self.follower.token).await?;
         if let Some(token) = &view.token {
             (self.follower.claims, self.follower.token) = (claims, token.clone());
         }

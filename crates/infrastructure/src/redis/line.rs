@@ -8,7 +8,7 @@ use onsale_application::{
     error::StoreError,
     line::{
         Admission, Asked, Call, Ended, Entrants, Entry, Event, Found, Held, HoldLeft, Intent, LineStats, LineStore,
-        Loading, NewLife, News, OddEntry, Place, Promotion, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick, Ticked,
+        Loading, NewLife, News, OddEntry, Place, Promoted, Promotion, RawSnapshot, Slot, Snapshot, Stand, Swept, Tick,
         TokenClaims, Whereabouts,
     },
 };
@@ -251,7 +251,7 @@ impl LineStore for RedisLines {
         calls_of(&reply, "turns")
     }
 
-    async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Ticked, StoreError> {
+    async fn promote(&self, concert: ConcertId, tick: &Tick) -> Result<Promoted, StoreError> {
         let sold = match tick.sold_out {
             Some(true) => YES,
             Some(false) => NO,
@@ -269,9 +269,9 @@ impl LineStore for RedisLines {
             .number("admit", tick.admit);
         let (status, reply) = self.run(concert, arguments).await?;
         if status != DONE {
-            return Ok(Ticked::Lost);
+            return Ok(Promoted::Lost);
         }
-        Ok(Ticked::Done(Promotion {
+        Ok(Promoted::Done(Promotion {
             life: reply.number("life")?,
             due: reply.flag("due")?,
             more: reply.flag("more")?,

@@ -8,8 +8,8 @@ use onsale_application::{
     error::StoreError,
     housekeeping::Sweeper,
     line::{
-        Entrant, Entrants, Entry, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, Taken, Tick,
-        Ticked,
+        Entrant, Entrants, Entry, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, Promoted, Taken,
+        Tick,
     },
 };
 use onsale_domain::{
@@ -60,15 +60,15 @@ async fn promote_only(lane: &Lane<'_>, admit: i64) -> i64 {
         sold_out: None,
         admit,
     };
-    let Ticked::Done(_) = lane.app.instance.lines.promote(concert.id, &tick).await.unwrap() else { panic!("lost") };
-    lane.app.instance.keeper.settle(concert).await.unwrap()
+    let Promoted::Done(_) = lane.app.instance.lines.promote(concert.id, &tick).await.unwrap() else { panic!("lost") };
+    lane.app.instance.keeper.write_news(concert).await.unwrap()
 }
 
 /// Ticks until the line is loaded, by this or by whoever else has noticed. Answers how many became active.
 async fn tick_until_loaded(lane: &Lane<'_>) -> i64 {
     loop {
         match lane.app.instance.keeper.tick(&lane.concert).await {
-            Ok(tended) => return tended.promoted,
+            Ok(ticked) => return ticked.promoted,
             Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }

@@ -3,7 +3,7 @@
 use deadpool_redis::redis;
 use onsale_application::{
     catalogue::Concert,
-    line::{Found, Held, Intent, Joined, LineError, LineStats, LineStore, Tended},
+    line::{Found, Held, Intent, Joined, LineError, LineStats, LineStore, Ticked},
 };
 use onsale_domain::ids::{ConcertId, UserId};
 use onsale_test_support::{App, Sale, World};
@@ -84,7 +84,7 @@ impl<'a> Lane<'a> {
 
     /// Calls fans beyond the batch, within the limit; answers how many became active.
     pub(crate) async fn admit(&self, count: i64) -> i64 {
-        self.app.instance.keeper.tend(&self.concert, count).await.unwrap().promoted
+        self.app.instance.keeper.tick_and_admit(&self.concert, count).await.unwrap().promoted
     }
 
     pub(crate) async fn join(&self, user: UserId) -> (bool, Held) {
@@ -112,7 +112,7 @@ impl<'a> Lane<'a> {
         self.set("st", "next_at", 1).await;
     }
 
-    pub(crate) async fn tick(&self) -> Tended {
+    pub(crate) async fn tick(&self) -> Ticked {
         self.app.instance.keeper.tick(&self.concert).await.unwrap()
     }
 

@@ -282,8 +282,8 @@ async fn never_again_9_twenty_promoters_and_twenty_joiners_at_once_are_exact() {
                         // The beat is made to be due all the time; batch and limit still hold.
                         let _: () =
                             redis::cmd("HSET").arg(&st).arg("next_at").arg(1).query_async(&mut redis).await.unwrap();
-                        let tended = keeper.tick(&concert).await.unwrap();
-                        highest = highest.max(tended.last.active);
+                        let ticked = keeper.tick(&concert).await.unwrap();
+                        highest = highest.max(ticked.last.active);
                         let active: i64 = redis::cmd("ZCARD").arg(&act).query_async(&mut redis).await.unwrap();
                         highest = highest.max(active);
                         // Some active fans finish, the oldest.

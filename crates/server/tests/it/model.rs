@@ -340,7 +340,7 @@ impl<'a> History<'a> {
 
     async fn tick(&mut self, due: bool, admit: i64) {
         self.hset("st", "next_at", if due { "1" } else { "99999999999999" }).await;
-        self.instance.keeper.tend(&self.concert, admit).await.unwrap();
+        self.instance.keeper.tick_and_admit(&self.concert, admit).await.unwrap();
     }
 
     /// The fan's time in one of the sorted sets is over.
@@ -392,7 +392,7 @@ impl<'a> History<'a> {
     async fn look(&mut self, fan: usize) -> Result<PlaceState, LineError> {
         let token = self.tokens[fan].clone();
         let line = &self.instance.api.facades.line;
-        let view = line.status(self.concert.id, self.fans[fan], token.as_deref()).await?;
+        let view = line.place(self.concert.id, self.fans[fan], token.as_deref()).await?;
         if view.token.is_some() {
             self.tokens[fan] = view.token;
         }
@@ -568,11 +568,11 @@ impl<'a> History<'a> {
             }
         }
         // Nobody shows a token, or does anything.
-        self.instance.keeper.revive(&self.concert).await.unwrap();
+        self.instance.keeper.load(&self.concert).await.unwrap();
         // What was owed for lapsed turns is forgotten with the store; the beat goes on from the last call.
         self.model.owed = 0;
         self.model.tick(!self.model.called, 0);
-        self.instance.keeper.settle(&self.concert).await.unwrap();
+        self.instance.keeper.write_news(&self.concert).await.unwrap();
         self.model.tick(false, 0);
         self.tick(false, 0).await;
         self.take_copy().await;

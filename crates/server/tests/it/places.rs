@@ -27,8 +27,8 @@ async fn a_turn_that_nobody_uses_goes_to_the_next_and_its_fan_comes_back_to_the_
         // The claim window passes: reading one's place is not using the turn.
         let _: () =
             redis::cmd("ZADD").arg(&act).arg(1).arg(raw(&fans[0].user_id)).query_async(&mut redis).await.unwrap();
-        let tended = lane.tick().await;
-        assert_eq!((tended.lapsed, tended.promoted), (1, 1), "made up for at once, without waiting for the interval");
+        let ticked = lane.tick().await;
+        assert_eq!((ticked.lapsed, ticked.promoted), (1, 1), "made up for at once, without waiting for the interval");
         assert_eq!(fans[1].get(&me).await.expect(200).json["state"], "active");
         // Asking is looking: it tells what happened and until when to come back, as often as one likes.
         for _ in 0..2 {

@@ -43,7 +43,7 @@ async fn live_through(world: &World, app: &App) {
     join(app, &lane, &users[100..150]).await;
     lane.tick().await;
     join(app, &lane, &users[1_500..1_600]).await;
-    assert!(line.status(lane.concert.id, users[1_500], None).await.is_ok());
+    assert!(line.place(lane.concert.id, users[1_500], None).await.is_ok());
 }
 
 /// Rows of places read since the database was made. Other connections count what they read when they end.

@@ -1,6 +1,6 @@
 //! Answers that are kept: what has not changed is not sent again, and what is sent was compressed once.
 
-use std::{io::Write, sync::Arc};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,6 +12,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use moka::future::Cache;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
@@ -22,7 +23,12 @@ use crate::problem::{ApiError, Code};
 const WORTH_PACKING: usize = 1_024;
 
 /// Bodies of this size are not compressed on a thread that answers others.
-const TAKES_LONG: usize = 64 * 1_024;
+pub(crate) const TAKES_LONG: usize = 64 * 1_024;
+
+/// Bytes of bodies that are kept for their compressed forms, those included.
+const SHARED_BYTES: u64 = 16 * 1_024 * 1_024;
+/// How long a body is kept that nobody asks for.
+const SHARED_IDLE: Duration = Duration::from_secs(10);
 
 /// How a body may be compressed, the best for us first. Levels are those that cost little: a list of seats changes several
 /// times a second.
@@ -46,12 +52,13 @@ impl Packing {
 
     /// The first that the client takes.
     fn wanted_by(request: &HttpRequest) -> Option<Self> {
-        // Whoever says nothing gets the body as it is.
-        let accepted = AcceptEncoding::parse(request).ok().filter(|accepted| !accepted.0.is_empty())?;
-        Self::ALL.into_iter().find(|packing| {
-            let encoding = Encoding::Known(packing.encoding());
-            accepted.negotiate([&encoding].into_iter()).as_ref() == Some(&encoding)
-        })
+        let accepted = accepted_by(request)?;
+        Self::ALL.into_iter().find(|packing| packing.is_in(&accepted))
+    }
+
+    fn is_in(self, accepted: &AcceptEncoding) -> bool {
+        let encoding = Encoding::Known(self.encoding());
+        accepted.negotiate([&encoding].into_iter()).as_ref() == Some(&encoding)
     }
 
     fn pack(self, body: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -70,6 +77,16 @@ impl Packing {
             }
         }
     }
+}
+
+/// What the client takes; whoever says nothing gets bodies as they are.
+fn accepted_by(request: &HttpRequest) -> Option<AcceptEncoding> {
+    AcceptEncoding::parse(request).ok().filter(|accepted| !accepted.0.is_empty())
+}
+
+/// Whether the client takes gzip, whatever else it takes.
+pub(crate) fn takes_gzip(request: &HttpRequest) -> bool {
+    accepted_by(request).is_some_and(|accepted| Packing::Gzip.is_in(&accepted))
 }
 
 /// A JSON body, its tag, and its compressed forms once somebody has asked for them. Clones share them.
@@ -114,14 +131,18 @@ impl Rendered {
         if unchanged {
             return Ok(response.finish());
         }
-        let is_worth_it = self.body.len() >= WORTH_PACKING;
-        match is_worth_it.then(|| Packing::wanted_by(request)).flatten() {
+        match self.packing_for(request) {
             None => Ok(response.body(self.body.clone())),
             Some(packing) => {
                 response.insert_header(packing.encoding());
                 Ok(response.body(self.packed(packing).await?))
             }
         }
+    }
+
+    fn packing_for(&self, request: &HttpRequest) -> Option<Packing> {
+        let is_worth_it = self.body.len() >= WORTH_PACKING;
+        is_worth_it.then(|| Packing::wanted_by(request)).flatten()
     }
 
     fn head(&self, request: &HttpRequest, cache_control: &'static str) -> (actix_web::HttpResponseBuilder, bool) {
@@ -152,6 +173,34 @@ impl Rendered {
             made.map(Bytes::from).map_err(|error| failed(error.into()))
         });
         packed.await.cloned()
+    }
+}
+
+/// Bodies that are made anew for each request and are the same for many, each with its compressed forms. The body itself is the
+/// key, so nothing is ever sent that is not as it is now.
+pub struct Shared(Cache<Bytes, Rendered>);
+
+impl Default for Shared {
+    fn default() -> Self {
+        // The compressed forms together are shorter than twice the body.
+        let size = |body: &Bytes, _: &Rendered| u32::try_from(256 + 3 * body.len()).unwrap_or(u32::MAX);
+        Self(Cache::builder().weigher(size).max_capacity(SHARED_BYTES).time_to_idle(SHARED_IDLE).build())
+    }
+}
+
+impl Shared {
+    /// Answers with `made`, compressed when the client takes that, once for all requests with the same body.
+    pub(crate) async fn respond(
+        &self,
+        made: Rendered,
+        request: &HttpRequest,
+        cache_control: &'static str,
+    ) -> Result<HttpResponse, ApiError> {
+        let shared = match made.packing_for(request) {
+            None => made,
+            Some(_) => self.0.get_with(made.body.clone(), async move { made }).await,
+        };
+        shared.respond_packed(request, cache_control).await
     }
 }
 

@@ -179,6 +179,25 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_examples_of_answers_are_what_their_schemas_say() {
+        learn(&crate::openapi::text());
+        let document: &'static Value = Box::leak(Box::new(crate::openapi::document()));
+        let mut found = Faults::new();
+        for (path, operations) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in operations.as_object().expect("operations") {
+                for (status, response) in operation["responses"].as_object().expect("responses") {
+                    let answer = &response["content"]["application/json"];
+                    if !answer["example"].is_null() {
+                        walk(&answer["schema"], &answer["example"], &format!("{method} {path} {status}"), &mut found);
+                    }
+                }
+            }
+        }
+        let found: Vec<String> = found.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    #[test]
     fn everything_is_told_at_once_and_where_it_stands() {
         let id = Uuid::nil();
         assert!(told(&format!("{{\"seats\":[{{\"seat_id\":\"{id}\",\"version\":1}}]}}")).is_empty());

@@ -1,6 +1,6 @@
 //! Counters of the HTTP edge.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 /// Counters of the HTTP edge.
 #[derive(Clone)]
@@ -33,4 +33,13 @@ impl Metrics {
         registry.register(Box::new(payments.clone()))?;
         Ok(Self { requests, in_flight, reservations, payments })
     }
+}
+
+/// What one read of a concert and one reservation leave, for the document; a server tells much else besides.
+pub(crate) fn example() -> String {
+    let registry = Registry::new();
+    let Ok(metrics) = Metrics::new(&registry) else { return String::new() };
+    metrics.requests.with_label_values(&["GET", "/api/v1/concerts/{id}", "200"]).observe(0.000_7);
+    metrics.reservations.with_label_values(&["created"]).inc();
+    TextEncoder::new().encode_to_string(&registry.gather()).unwrap_or_default()
 }

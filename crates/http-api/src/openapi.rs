@@ -8,12 +8,12 @@ use onsale_domain::{
     ticket::TicketState,
 };
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Value, json, map::Entry};
 use utoipa::{OpenApi, ToSchema};
 use utoipa_actix_web::AppExt;
 
 use crate::{
-    endpoints,
+    endpoints, examples,
     problem::{Code, ProblemDto},
     routes::{Access, GROUPS, Headers, ROUTES, Route},
 };
@@ -97,12 +97,16 @@ pub fn document() -> Value {
         let groups = GROUPS.iter().map(|(name, words)| json!({ "name": name, "description": words }));
         document.insert("tags".to_owned(), groups.collect());
     }
+    if let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
+        schemas.values_mut().for_each(flatten);
+    }
     for (schema, member, words) in closed_lists() {
         let member = format!("/components/schemas/{schema}/properties/{member}");
         if let Some(member) = document.pointer_mut(&member).and_then(Value::as_object_mut) {
             close(member, words);
         }
     }
+    let schemas = document.pointer("/components/schemas").cloned().unwrap_or_default();
     for route in ROUTES {
         let operation = document
             .get_mut("paths")
@@ -111,9 +115,33 @@ pub fn document() -> Value {
             .and_then(Value::as_object_mut);
         if let Some(operation) = operation {
             complete(operation, route);
+            examples::give(operation, &schemas);
         }
     }
     document
+}
+
+/// What a body takes in from another struct stands in its schema among its own members, as it does in its JSON.
+fn flatten(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    let Some(Value::Array(parts)) = schema.remove("allOf") else { return };
+    let parts = parts.into_iter().filter_map(|part| match part {
+        Value::Object(part) => Some(part),
+        _ => None,
+    });
+    for (keyword, value) in parts.flatten() {
+        match schema.entry(keyword) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+            Entry::Occupied(entry) => match (entry.into_mut(), value) {
+                (Value::Object(members), Value::Object(more)) => members.extend(more),
+                (Value::Array(names), Value::Array(more)) => names.extend(more),
+                // It is described by its own words.
+                _ => {}
+            },
+        }
+    }
 }
 
 /// Members whose values are a closed list: the words of the domain.
@@ -283,12 +311,51 @@ mod tests {
     }
 
     #[test]
+    fn a_seat_stands_in_every_body_as_its_own_members() {
+        let document = document();
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        for name in ["Seat", "SeatNow", "ReservedSeat", "PaidTicket", "Ticket"] {
+            let schema = &schemas[name];
+            let required = schema["required"].as_array().expect("required");
+            for member in ["seat_id", "section", "row", "number"] {
+                assert!(
+                    schema["properties"][member].is_object() && required.iter().any(|name| name == member),
+                    "{schema}"
+                );
+            }
+            assert_eq!(schema["type"], "object");
+        }
+        assert!(schemas.values().all(|schema| schema["allOf"].is_null()) && !schemas.contains_key("SeatPlace"));
+    }
+
+    #[test]
     fn every_closed_list_is_of_a_member_that_there_is() {
         let document = document();
         for (schema, member, words) in closed_lists() {
             let found = &document["components"]["schemas"][schema]["properties"][member];
             let example = found["example"].as_str().unwrap_or(words[0]);
             assert!(found["enum"].is_array() && words.contains(&example), "{schema}.{member}: {found}");
+        }
+    }
+
+    #[test]
+    fn every_success_that_people_can_read_has_one_whole_example() {
+        let document = document();
+        for route in ROUTES {
+            let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let answers = response["content"].as_object().into_iter().flatten();
+                for (kind, answer) in answers.filter(|_| status.starts_with('2')) {
+                    let example = &answer["example"];
+                    let whole = match kind.as_str() {
+                        // The bytes of a picture tell nobody anything.
+                        "image/png" => example.is_null(),
+                        "application/json" => example.is_object(),
+                        _ => example.as_str().is_some_and(|text| !text.is_empty()),
+                    };
+                    assert!(whole, "{} {} {status}, {kind}: {example}", route.method, route.path);
+                }
+            }
         }
     }
 

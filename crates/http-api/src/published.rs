@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use actix_web::web;
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
 use moka::future::Cache;
 use onsale_application::{
     error::StoreError,
@@ -14,8 +15,16 @@ use onsale_domain::{
     queue::{LogEntry, LogHash},
 };
 use serde_json::json;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::Instant,
+};
 use uuid::Uuid;
+
+use crate::{
+    conditional::TAKES_LONG,
+    gzip::{File, Piece},
+};
 
 /// Entries or ballots read and sent at once.
 const PART: i64 = 5_000;
@@ -30,7 +39,8 @@ const LOADS: usize = 2;
 /// Most readers of published lists at the same time; one who takes nothing is cut off with the connection.
 const READERS: usize = 256;
 
-fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
+/// An entry of the log as a line, and its position.
+pub(crate) fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
     let line = json!({
         "index": entry.index,
         "kind": entry.kind.as_str(),
@@ -42,7 +52,8 @@ fn log_line((entry, hash): &(LogEntry, LogHash)) -> (i64, String) {
     (entry.index, line.to_string())
 }
 
-fn ballot_line((number, ballot): &(i64, Uuid)) -> (i64, String) {
+/// A ballot of a draw as a line, and its position.
+pub(crate) fn ballot_line((number, ballot): &(i64, Uuid)) -> (i64, String) {
     (*number, json!({ "number": number, "ballot": ballot }).to_string())
 }
 
@@ -63,6 +74,21 @@ struct Part {
     /// Whether nothing stands behind it yet.
     last: bool,
     read_at: Instant,
+    /// All of the text compressed, once somebody has asked for that.
+    packed: OnceCell<Arc<Piece>>,
+}
+
+/// Lines of a published list that are sent together.
+pub(crate) struct Lines {
+    text: Bytes,
+    /// The part of which they are all lines.
+    part: Option<Arc<Part>>,
+}
+
+impl From<Bytes> for Lines {
+    fn from(text: Bytes) -> Self {
+        Self { text, part: None }
+    }
 }
 
 /// Published lists as they were last sent, so that many readers cost one read of the database, and how many read it.
@@ -76,9 +102,10 @@ pub struct Published {
 
 impl Default for Published {
     fn default() -> Self {
-        // An empty part costs something too.
+        // An empty part costs something too. Compressed it takes less than half as much again: most of a line are words and
+        // hexadecimal digits.
         let size = |_: &(Uuid, List, i64), part: &Arc<Part>| {
-            u32::try_from(256 + part.text.len() + part.lines.len() * 16).unwrap_or(u32::MAX)
+            u32::try_from(256 + part.text.len() * 3 / 2 + part.lines.len() * 16).unwrap_or(u32::MAX)
         };
         Self {
             parts: Cache::builder().weigher(size).max_capacity(PARTS_BYTES).time_to_live(PART_KEPT).build(),
@@ -102,7 +129,7 @@ async fn read_part(records: &dyn LineRecords, concert: Uuid, list: List, from: i
         text.push('\n');
         lines.push((position, text.len()));
     }
-    Ok(Part { text: text.into(), lines, last, read_at: Instant::now() })
+    Ok(Part { text: text.into(), lines, last, read_at: Instant::now(), packed: OnceCell::new() })
 }
 
 impl Part {
@@ -114,6 +141,59 @@ impl Part {
             |count: usize| count.checked_sub(1).and_then(|index| self.lines.get(index)).map_or(0, |(_, end)| *end);
         (self.text.slice(end_of(skipped)..end_of(skipped + taken)), taken)
     }
+
+    /// All of it, compressed once however many ask.
+    async fn packed(&self) -> Arc<Piece> {
+        let packed = self.packed.get_or_init(|| async {
+            let text = self.text.clone();
+            if text.len() < TAKES_LONG {
+                return Arc::new(Piece::packed(&text));
+            }
+            let packed = web::block(move || Piece::packed(&text)).await;
+            Arc::new(packed.unwrap_or_else(|_| Piece::stored(&self.text)))
+        });
+        Arc::clone(packed.await)
+    }
+}
+
+impl Lines {
+    /// Compressed when they are a whole part, which is kept for others; else as they are.
+    async fn piece(&self) -> Arc<Piece> {
+        match &self.part {
+            Some(part) => part.packed().await,
+            None => Arc::new(Piece::stored(&self.text)),
+        }
+    }
+}
+
+/// Whether a list of so many lines at most is worth compressing: only whole parts are.
+pub(crate) fn is_worth_packing(most: usize) -> bool {
+    i64::try_from(most).unwrap_or(i64::MAX) >= PART
+}
+
+/// Lines as they are.
+pub(crate) fn plain(
+    lines: impl Stream<Item = Result<Lines, StoreError>>,
+) -> impl Stream<Item = Result<Bytes, StoreError>> {
+    lines.map_ok(|lines| lines.text)
+}
+
+/// Lines as one gzip file.
+pub(crate) fn gzipped(
+    lines: impl Stream<Item = Result<Lines, StoreError>>,
+) -> impl Stream<Item = Result<Bytes, StoreError>> {
+    let head = stream::once(future::ready(Ok::<_, StoreError>(Bytes::from_static(File::HEAD))));
+    let pieces = stream::try_unfold((Box::pin(lines), Some(File::default())), |(mut lines, file)| async move {
+        let Some(mut file) = file else { return Ok::<_, StoreError>(None) };
+        match lines.try_next().await? {
+            Some(next) => {
+                let piece = next.piece().await;
+                Ok(Some((file.add(&piece), (lines, Some(file)))))
+            }
+            None => Ok(Some((file.end(), (lines, None)))),
+        }
+    });
+    head.chain(pieces)
 }
 
 impl Published {
@@ -154,7 +234,7 @@ impl Published {
         list: List,
         after: i64,
         most: usize,
-    ) -> Option<impl Stream<Item = Result<Bytes, StoreError>> + use<>> {
+    ) -> Option<impl Stream<Item = Result<Lines, StoreError>> + use<>> {
         let permit = Arc::clone(&self.readers).try_acquire_owned().ok()?;
         let (published, records) = (Arc::clone(self), Arc::clone(records));
         // The log has every index, so its parts begin at round ones, whatever was asked for, and readers share them.
@@ -169,7 +249,8 @@ impl Published {
                     reading = next.map(|next| (next, after.max(next), most - taken, permit));
                     // An empty piece would end the answer.
                     if !text.is_empty() {
-                        return Ok::<_, StoreError>(Some((text, reading)));
+                        let part = (taken == part.lines.len()).then_some(part);
+                        return Ok::<_, StoreError>(Some((Lines { text, part }, reading)));
                     }
                 }
                 Ok(None)

@@ -1,15 +1,16 @@
 //! Seats and their counts as they are sent, wherever they are.
 
-use onsale_application::{line::SectionStock, seat_maps::SeatView};
+use onsale_application::{line::SectionStock, seat_maps::SeatView, selling::ReservedSeat, tickets::Ticket};
 use onsale_domain::queue::Stock;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// A seat.
+/// Which seat, and where it is: part of every answer that has a seat, and none by itself.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Seat)]
-pub struct SeatDto {
+#[schema(as = SeatPlace)]
+pub struct SeatPlaceDto {
+    #[schema(example = "01997b1e-81f0-7e3a-b5c4-1a9d7f2e6b08")]
     seat_id: Uuid,
     #[schema(example = "A")]
     section: String,
@@ -17,6 +18,38 @@ pub struct SeatDto {
     row: String,
     #[schema(example = 12)]
     number: i32,
+}
+
+impl From<&SeatView> for SeatPlaceDto {
+    fn from(seat: &SeatView) -> Self {
+        Self { seat_id: seat.id.0, section: seat.section.clone(), row: seat.row.clone(), number: seat.number }
+    }
+}
+
+impl From<&ReservedSeat> for SeatPlaceDto {
+    fn from(seat: &ReservedSeat) -> Self {
+        Self { seat_id: seat.id.0, section: seat.section.clone(), row: seat.row.clone(), number: seat.number }
+    }
+}
+
+impl From<&Ticket> for SeatPlaceDto {
+    fn from(ticket: &Ticket) -> Self {
+        Self {
+            seat_id: ticket.seat_id.0,
+            section: ticket.section.clone(),
+            row: ticket.row.clone(),
+            number: ticket.number,
+        }
+    }
+}
+
+/// A seat.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Seat)]
+pub struct SeatDto {
+    #[serde(flatten)]
+    #[schema(inline)]
+    place: SeatPlaceDto,
     /// Minor units of the show's currency.
     #[schema(example = 150_000)]
     price_minor: i64,
@@ -31,10 +64,7 @@ pub struct SeatDto {
 impl From<&SeatView> for SeatDto {
     fn from(seat: &SeatView) -> Self {
         Self {
-            seat_id: seat.id.0,
-            section: seat.section.clone(),
-            row: seat.row.clone(),
-            number: seat.number,
+            place: seat.into(),
             price_minor: seat.price_minor,
             state: seat.state.as_str().to_owned(),
             version: seat.version,
@@ -46,13 +76,9 @@ impl From<&SeatView> for SeatDto {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = SeatNow)]
 pub struct SeatNowDto {
-    seat_id: Uuid,
-    #[schema(example = "A")]
-    section: String,
-    #[schema(example = "1")]
-    row: String,
-    #[schema(example = 12)]
-    number: i32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    place: SeatPlaceDto,
     /// `available`, `held`, `sold` or `blocked`.
     #[schema(example = "held")]
     state: String,
@@ -63,8 +89,7 @@ pub struct SeatNowDto {
 
 impl From<&SeatView> for SeatNowDto {
     fn from(seat: &SeatView) -> Self {
-        let SeatDto { seat_id, section, row, number, state, version, .. } = seat.into();
-        Self { seat_id, section, row, number, state, version }
+        Self { place: seat.into(), state: seat.state.as_str().to_owned(), version: seat.version }
     }
 }
 

@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
-    conditional::Rendered,
+    conditional::{Rendered, Shared},
     explain,
     metrics::Metrics,
     problem::{ApiError, Code},
@@ -164,6 +164,8 @@ pub struct ApiState {
     pub probes: Probes,
     /// Seat lists as they were last sent.
     pub rendered_seats: Cache<SeatListKey, RenderedSeats>,
+    /// Public pages that many ask for, compressed once.
+    pub shared: Shared,
     /// The OpenAPI document.
     pub openapi: Rendered,
     /// Cancelled when the server begins to stop, so that event streams end.
@@ -205,6 +207,7 @@ impl ApiState {
             detached,
             metrics,
             rendered_seats: Cache::builder().max_capacity(256).time_to_live(Duration::from_secs(5)).build(),
+            shared: Shared::default(),
             openapi: Rendered::new(probes.document.clone()),
             probes,
             stopping: CancellationToken::new(),

@@ -134,6 +134,7 @@ pub struct NewSeatDto {
 /// How many seats were added.
 #[derive(Serialize, ToSchema)]
 pub struct SeatsAdded {
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
     #[schema(example = 60_000)]
     added: usize,

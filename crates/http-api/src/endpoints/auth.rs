@@ -51,6 +51,7 @@ pub struct Refresh {
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub struct UserDto {
+    #[schema(example = "01997b1e-6d10-7b52-9c3e-8f0a1d2b3c4d")]
     id: Uuid,
     #[schema(example = "mina@example.org")]
     email: String,
@@ -59,6 +60,7 @@ pub struct UserDto {
     /// `fan` or `operator`.
     #[schema(example = "fan")]
     role: String,
+    #[schema(example = "2027-03-01T08:59:12.412Z")]
     created_at: DateTime<Utc>,
 }
 

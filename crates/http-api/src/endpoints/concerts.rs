@@ -18,6 +18,7 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 #[schema(as = Concert)]
 pub struct ConcertDto {
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     pub(super) id: Uuid,
     #[schema(example = "Seoul Night")]
     pub(super) title: String,
@@ -27,6 +28,7 @@ pub struct ConcertDto {
     #[schema(example = "on_sale")]
     pub(super) sale_state: String,
     /// Start of the next show, if one is still to come.
+    #[schema(example = "2027-05-01T10:00:00Z")]
     pub(super) next_show_at: Option<DateTime<Utc>>,
     /// Advances with every edit.
     #[schema(example = 3)]
@@ -45,12 +47,15 @@ pub struct ConcertPage {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Show)]
 pub struct ShowDto {
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     id: Uuid,
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     concert_id: Uuid,
     #[schema(example = "Seoul Night")]
     concert_title: String,
     #[schema(example = "Olympic Hall")]
     venue: String,
+    #[schema(example = "2027-05-01T10:00:00Z")]
     starts_at: DateTime<Utc>,
     /// ISO 4217 code of the show's prices.
     #[schema(example = "KRW")]
@@ -116,7 +121,7 @@ pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQu
         items: page.items.into_iter().map(ConcertDto::from).collect(),
         next_cursor: page.next.map(|start| cursor(start, whose, &state.seal)),
     };
-    Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
+    state.shared.respond(Rendered::json(&page)?, &request, "no-cache").await
 }
 
 /// Read a concert
@@ -125,7 +130,7 @@ pub(crate) async fn list(request: HttpRequest, state: State, query: Query<PageQu
 #[get("/concerts/{id}")]
 pub(crate) async fn read(request: HttpRequest, state: State, id: Id) -> ApiResult {
     let concert = state.facades.catalogue.concert(ConcertId(id.0)).await?;
-    Ok(Rendered::json(&ConcertDto::from(concert))?.respond(&request, "no-cache"))
+    state.shared.respond(Rendered::json(&ConcertDto::from(concert))?, &request, "no-cache").await
 }
 
 /// List the shows of a concert
@@ -143,5 +148,5 @@ pub(crate) async fn shows(request: HttpRequest, state: State, id: Id, query: Que
         items: page.items.into_iter().map(ShowDto::from).collect(),
         next_cursor: page.next.map(|start| cursor(start, &whose, &state.seal)),
     };
-    Ok(Rendered::json(&page)?.respond(&request, "no-cache"))
+    state.shared.respond(Rendered::json(&page)?, &request, "no-cache").await
 }

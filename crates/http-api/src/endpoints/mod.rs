@@ -53,7 +53,7 @@ pub fn documented(config: &mut ServiceConfig<'_>) {
                 .service(queue_events::create_pass)
                 .service(queue_records::my_places)
                 .service(queue_records::log)
-                .service(queue_records::draw)
+                .service(queue_records::read_draw)
                 .service(queue::leave)
                 .service(seats::availability)
                 .service(seats::list)

@@ -51,6 +51,7 @@ pub struct QueueOverview {
     /// Seats and prices by section, all shows to come together.
     sections: Vec<SectionDto>,
     /// SHA-256 of the seed of the opening draw, lower-case hex; null when the line has none.
+    #[schema(example = "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd")]
     draw_commitment: Option<String>,
 }
 

@@ -159,24 +159,34 @@ pub struct QueueStatsDto {
     #[schema(example = "on_sale")]
     sale_state: String,
     /// Fans waiting now.
+    #[schema(example = 41_200)]
     waiting: i64,
     /// Fans active now.
+    #[schema(example = 2_100)]
     active: i64,
     /// Highest number given out.
+    #[schema(example = 43_300)]
     joined_total: i64,
     /// Fans promoted.
+    #[schema(example = 2_100)]
     promoted_total: i64,
     /// Fans who came back after a lapsed turn and wait at the head now.
+    #[schema(example = 0)]
     returning: i64,
     /// Fans in the pre-queue now.
+    #[schema(example = 0)]
     registered: i64,
     /// Active tokens that expired.
+    #[schema(example = 0)]
     expired_total: i64,
     /// Turns that lapsed because nobody came.
+    #[schema(example = 0)]
     lapsed_total: i64,
     /// Fans who came back after a lapse.
+    #[schema(example = 0)]
     returned_total: i64,
     /// Places that were left, or ended by payment.
+    #[schema(example = 0)]
     left_total: i64,
 }
 
@@ -328,7 +338,7 @@ pub struct NewAdmissions {
 /// How many fans were admitted.
 #[derive(Serialize, ToSchema)]
 pub struct Admissions {
-    #[schema(example = 50)]
+    #[schema(example = 37)]
     admitted: i64,
     /// Why they are fewer than asked for: `nobody_waits` any more, `limit_reached`, `sold_out`, or `not_yet` (the next places are being
     /// written down; ask again in a second). Null when they are not.

@@ -6,8 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, get, post};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream;
-use onsale_application::line::{Follower, Line, LineError, PlaceState, PlaceView, Seen};
-use onsale_domain::ids::{ConcertId, UserId};
+use onsale_application::line::{ConcertStock, Follower, Line, LineError, LineState, PlaceState, PlaceView, Seen};
+use onsale_domain::{
+    concert::SaleState,
+    ids::{ConcertId, UserId},
+    queue::{Eta, Stock, odds},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -31,6 +35,10 @@ const NEAR: i64 = 2_000;
 const FAR_EVERY: Duration = Duration::from_secs(5);
 /// How often the store is asked about a fan whose place no snapshot shows: active, lapsed, or back at the head.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How a stream begins: milliseconds after which one that broke is opened again.
+const RETRY: &str = "retry: 3000\n";
+/// The comment of a heartbeat.
+const STILL_HERE: &str = ": still here\n\n";
 /// What the last event says when a newer stream of the fan took this one's place.
 const REPLACED: &str = "stream_replaced";
 
@@ -95,6 +103,32 @@ fn last_event(code: &str) -> Bytes {
     format!("event: end\ndata: {{\"code\":\"{code}\"}}\n\n").into()
 }
 
+/// A whole stream, of a fan who leaves the line soon.
+fn example() -> String {
+    let total = Stock { available: 18_437, held: 420, sold: 31_143 };
+    let (position, seats_per_fan) = (41_200, 4);
+    let line = LineState {
+        state: SaleState::OnSale,
+        message: String::new(),
+        sold_out: false,
+        recovering: false,
+        returning: 0,
+        stock: Some(Arc::new(ConcertStock { total, seats_per_fan, ..ConcertStock::default() })),
+    };
+    let view = PlaceView {
+        token: Some("AQGXl7qk".to_owned()),
+        number: 43_300,
+        place: PlaceState::Waiting { position },
+        eta: Some(Eta { low_secs: 5_880, high_secs: 18_060 }),
+        poll_after_ms: 31_700,
+        line,
+        odds: Some(odds(&total, position, seats_per_fan)),
+    };
+    let (first, last) = (event(&view), last_event(Code::NotInLine.as_str()));
+    let (first, last) = (String::from_utf8_lossy(&first), String::from_utf8_lossy(&last));
+    format!("{RETRY}{first}{STILL_HERE}{last}")
+}
+
 impl Stream {
     /// Whether there is something that the fan must hear now.
     fn is_news(&self, view: &PlaceView) -> bool {
@@ -152,7 +186,7 @@ impl Stream {
                     self.over = true;
                     return Some(last_event(REPLACED));
                 }
-                _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
+                _ = self.heartbeat.tick() => return Some(Bytes::from_static(STILL_HERE.as_bytes())),
                 changed = self.follower.news.changed(), if !has_turn => {
                     if changed.is_err() {
                         return None;
@@ -197,6 +231,7 @@ pub struct StreamPassDto {
     #[schema(example = "AwGXl7qk")]
     pass: String,
     /// Until when the stream must be open.
+    #[schema(example = "2027-03-01T09:00:30.412Z")]
     expires_at: DateTime<Utc>,
     /// What `EventSource` opens, on this server.
     #[schema(example = "/api/v1/concerts/01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55/queue/tokens/me/events?pass=AwGXl7qk")]
@@ -228,7 +263,7 @@ pub(crate) async fn create_pass(user: SignedIn, state: State, id: Id, token: Que
 /// the fan opened more than three.
 #[utoipa::path(operation_id = "followMyPlace", params(("id" = Uuid, Path, description = "Concert"),
         ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that was heard last.")),
-    responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")))]
+    responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream", example = example)))]
 #[get("/concerts/{id}/queue/tokens/me/events")]
 pub(crate) async fn follow(
     request: HttpRequest,
@@ -260,9 +295,9 @@ pub(crate) async fn follow(
     let open = state.streams.open(user, permit);
     let known = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
     let first = if known == Some(id_of(&view).as_str()) {
-        Bytes::from_static(b"retry: 3000\n: nothing new\n\n")
+        format!("{RETRY}: nothing new\n\n").into()
     } else {
-        let mut bytes = b"retry: 3000\n".to_vec();
+        let mut bytes = RETRY.as_bytes().to_vec();
         bytes.extend(event(&view));
         bytes.into()
     };

@@ -1,11 +1,21 @@
 //! What a line leaves behind, for everybody to check and for operators to read.
 
-use actix_web::{HttpResponse, get};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder, get,
+    http::header::{self, ContentEncoding},
+};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
-use onsale_application::{error::StoreError, line::FanPlace};
-use onsale_domain::{fault::Faults, ids::ConcertId};
+use onsale_application::{
+    error::StoreError,
+    line::{DrawView, FanPlace},
+};
+use onsale_domain::{
+    fault::Faults,
+    ids::ConcertId,
+    queue::{DrawSeed, LogEntry, LogKind, batch_hash, place_hash},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -13,10 +23,11 @@ use uuid::Uuid;
 
 use super::{ApiResult, PageQuery, instant, private};
 use crate::{
+    conditional::takes_gzip,
     connections::EndsInTime,
     extract::{Id, Operator, Query, SignedIn, State},
     problem::{ApiError, Code},
-    published::List,
+    published::{Lines, List, ballot_line, gzipped, is_worth_packing, log_line, plain},
 };
 
 /// Where to start.
@@ -51,42 +62,61 @@ impl LogQuery {
 #[derive(Serialize, ToSchema)]
 #[schema(as = FairnessReport)]
 pub struct FairnessReportDto {
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     concert_id: Uuid,
     /// Fans admitted for the first time.
+    #[schema(example = 12_600)]
     admitted: i64,
     /// Fans admitted again after their turn had lapsed.
+    #[schema(example = 210)]
     readmitted: i64,
     /// Fans admitted although a higher number had been admitted before; 0 in a fair line.
+    #[schema(example = 0)]
     inversions: i64,
     /// Most active fans after any admission.
+    #[schema(example = 2_100)]
     highest_active: i64,
     /// Admissions after which more were active than the limit of that moment; 0 when the limit held.
+    #[schema(example = 0)]
     above_limit: i64,
     /// Turns that lapsed because nobody came.
+    #[schema(example = 640)]
     no_shows: i64,
     /// Fans who came back after a lapse.
+    #[schema(example = 210)]
     returned: i64,
     /// Turns that ended by payment.
+    #[schema(example = 9_870)]
     paid: i64,
     /// Turns that ran out.
+    #[schema(example = 1_440)]
     expired: i64,
     /// Fans who left while they waited.
+    #[schema(example = 1_130)]
     departed: i64,
     /// Milliseconds from joining to the first admission: half waited no longer.
+    #[schema(example = 1_512_000)]
     waiting_p50_ms: i64,
     /// Nine in ten waited no longer.
+    #[schema(example = 2_730_000)]
     waiting_p90_ms: i64,
     /// Ninety-nine in a hundred waited no longer.
+    #[schema(example = 3_010_000)]
     waiting_p99_ms: i64,
     /// Estimates given at joining that were checked against what happened (a sample).
+    #[schema(example = 630)]
     estimates: i64,
     /// How many of them held.
+    #[schema(example = 611)]
     estimates_kept: i64,
     /// Median distance of an estimate from what happened, in seconds; 0 when it held.
+    #[schema(example = 0)]
     eta_error_p50_secs: i64,
     /// 90th percentile of the same.
+    #[schema(example = 0)]
     eta_error_p90_secs: i64,
     /// How often the line began to live: one more than the losses of its store.
+    #[schema(example = 1)]
     lives: i64,
 }
 
@@ -94,9 +124,12 @@ pub struct FairnessReportDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub struct AuditEntryDto {
+    #[schema(example = 318)]
     id: i64,
+    #[schema(example = "2027-03-01T09:12:44.087Z")]
     created_at: DateTime<Utc>,
     /// Who.
+    #[schema(example = "01997b1e-5a01-7c1e-8d2f-4b6a9c0e1f35")]
     actor_id: Uuid,
     /// `create`, `edit`, `policy`, `admit`, or the stage that the sale was put into.
     #[schema(example = "policy")]
@@ -129,7 +162,9 @@ pub struct AuditPage {
 #[schema(as = MyPlace)]
 pub struct FanPlaceDto {
     /// The ballot, if there was a draw.
+    #[schema(example = "01997b1e-8c40-7f15-9a6d-3e7b2c5d8f91")]
     place_id: Uuid,
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     concert_id: Uuid,
     #[schema(example = "Seoul Night")]
     concert_title: String,
@@ -139,10 +174,13 @@ pub struct FanPlaceDto {
     /// `pre_queue`, `waiting`, `active` or `lapsed`; when it is over, what it was last.
     #[schema(example = "active")]
     state: &'static str,
+    #[schema(example = "2027-03-01T09:00:00.412Z")]
     joined_at: DateTime<Utc>,
     /// When the turn came, the last time.
+    #[schema(example = "2027-03-01T10:40:07.250Z")]
     called_at: Option<DateTime<Utc>>,
     /// When it ended; null while it lives.
+    #[schema(example = "2027-03-01T10:41:02.730Z")]
     ended_at: Option<DateTime<Utc>>,
     /// How it ended: `paid`, `expired` (the turn ran out), `left` (the fan ended the turn), `departed` (the fan left while
     /// waiting) or `forfeited` (nobody came back after a lapse); null while it lives.
@@ -193,16 +231,83 @@ fn list(
     list: List,
     after: i64,
     most: usize,
-) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + use<>, ApiError> {
+) -> Result<impl Stream<Item = Result<Lines, StoreError>> + use<>, ApiError> {
     let lines = state.published.list(&state.facades.line_records, concert, list, after, most);
     lines.ok_or_else(|| ApiError::new(Code::Busy))
 }
 
-/// An answer that is sent part by part, within the time of a connection on which nothing is under way.
-fn sent(parts: impl Stream<Item = Result<Bytes, StoreError>> + 'static) -> HttpResponse {
-    let mut answer = HttpResponse::Ok().content_type("application/x-ndjson").streaming(parts);
+/// The head of a published list.
+fn ndjson() -> HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer.content_type("application/x-ndjson").insert_header((header::VARY, "accept-encoding"));
+    answer
+}
+
+/// An answer that is sent part by part, within the time of a connection on which nothing is under way; as gzip to whoever takes
+/// that and reads much.
+fn sent(
+    request: &HttpRequest,
+    most: usize,
+    lines: impl Stream<Item = Result<Lines, StoreError>> + 'static,
+) -> HttpResponse {
+    let mut answer = if is_worth_packing(most) && takes_gzip(request) {
+        ndjson().insert_header(ContentEncoding::Gzip).streaming(gzipped(lines))
+    } else {
+        ndjson().streaming(plain(lines))
+    };
     answer.extensions_mut().insert(EndsInTime);
     answer
+}
+
+/// The first line of a draw.
+fn head_line(concert: Uuid, draw: &DrawView) -> String {
+    let head = json!({
+        "concert": concert,
+        "commitment": hex::encode(draw.commitment),
+        "seed": draw.seed.map(hex::encode),
+        "first": draw.first,
+        "last": draw.last,
+    });
+    head.to_string() + "\n"
+}
+
+/// The places of docs/ACCOUNTABLE.md, where their log and draw are worked out.
+const PLACES: [Uuid; 3] = [
+    Uuid::from_u128(0x0199_7b1e_7f1c_7a63_9d0c_0d6f_0f4e_6a55),
+    Uuid::from_u128(0x0199_7b1e_7f1d_7c02_8a41_5b7d_e1a0_9c13),
+    Uuid::from_u128(0x0199_7b1e_7f1d_7f5e_b6d8_92c4_407f_e2a8),
+];
+
+fn log_example() -> String {
+    let [first, ..] = PLACES;
+    let happened = [
+        (LogKind::Joined, 3, Some(batch_hash(PLACES)), 1_789_999_990_000),
+        (LogKind::Admitted, 1, Some(place_hash(first)), 1_790_000_000_000),
+        (LogKind::Arrived, 1, None, 1_790_000_012_000),
+        (LogKind::Departed, 3, None, 1_790_000_015_500),
+        (LogKind::Paid, 1, None, 1_790_000_090_000),
+    ];
+    let (mut lines, mut hash) = (String::new(), [0; 32]);
+    for (index, (kind, number, place, at_ms)) in (1..).zip(happened) {
+        let entry = LogEntry { index, kind, number, place, at_ms };
+        hash = entry.seal(&hash);
+        lines += &log_line(&(entry, hash)).1;
+        lines.push('\n');
+    }
+    lines
+}
+
+fn draw_example() -> String {
+    let seed = DrawSeed(std::array::from_fn(|index| u8::try_from(index).unwrap_or_default()));
+    let draw = DrawView { commitment: seed.commitment(), seed: Some(seed.0), first: 1, last: 3 };
+    let mut ballots = PLACES;
+    ballots.sort_by_key(|ballot| seed.key(*ballot));
+    let mut lines = head_line(Uuid::from_u128(0x0199_7b1e_7a40_7e15_8d2b_4c9f_6e1a_7b38), &draw);
+    for numbered in (1..).zip(ballots) {
+        lines += &ballot_line(&numbered).1;
+        lines.push('\n');
+    }
+    lines
 }
 
 /// Read the published log of a line
@@ -211,12 +316,13 @@ fn sent(parts: impl Stream<Item = Result<Bytes, StoreError>> + 'static) -> HttpR
 /// docs/ACCOUNTABLE.md for how to check it. Without `limit` the answer can be long: take 100 on this page.
 #[utoipa::path(operation_id = "readQueueLog",
     params(("id" = Uuid, Path, description = "Concert"), LogQuery),
-    responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "The log", body = String, content_type = "application/x-ndjson",
+        example = log_example)))]
 #[get("/concerts/{id}/queue/log")]
-pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
+pub(crate) async fn log(request: HttpRequest, state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
     state.facades.catalogue.concert(ConcertId(id.0)).await?;
     let (after, most) = query.0.range()?;
-    Ok(sent(list(&state, id.0, List::Log, after, most)?))
+    Ok(sent(&request, most, list(&state, id.0, List::Log, after, most)?))
 }
 
 /// Read the opening draw
@@ -226,27 +332,21 @@ pub(crate) async fn log(state: State, id: Id, query: Query<LogQuery>) -> ApiResu
 /// long: take 100 on this page.
 #[utoipa::path(operation_id = "readQueueDraw",
     params(("id" = Uuid, Path, description = "Concert"), LogQuery),
-    responses((status = 200, description = "The draw", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "The draw", body = String, content_type = "application/x-ndjson",
+        example = draw_example)))]
 #[get("/concerts/{id}/queue/draw")]
-pub(crate) async fn draw(state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
+pub(crate) async fn read_draw(request: HttpRequest, state: State, id: Id, query: Query<LogQuery>) -> ApiResult {
     let concert = ConcertId(id.0);
     state.facades.catalogue.concert(concert).await?;
     let (after, most) = query.0.range()?;
     let draw = state.published.draw(&*state.facades.line_records, id.0).await?;
     let draw = draw.ok_or_else(|| ApiError::new(Code::NotFound))?;
-    let head = json!({
-        "concert": id.0,
-        "commitment": hex::encode(draw.commitment),
-        "seed": draw.seed.map(hex::encode),
-        "first": draw.first,
-        "last": draw.last,
-    });
-    let head = Bytes::from(head.to_string() + "\n");
+    let head = Bytes::from(head_line(id.0, &draw));
     let Some(behind) = draw.ballots_behind(after) else {
-        return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(head));
+        return Ok(ndjson().body(head));
     };
-    let parts = list(&state, id.0, List::Ballots, behind, most)?;
-    Ok(sent(stream::once(async { Ok(head) }).chain(parts)))
+    let ballots = list(&state, id.0, List::Ballots, behind, most)?;
+    Ok(sent(&request, most, stream::once(async { Ok(Lines::from(head)) }).chain(ballots)))
 }
 
 /// Was the line fair?

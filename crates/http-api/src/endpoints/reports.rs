@@ -16,12 +16,18 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 #[schema(as = ShowReport)]
 pub struct ShowReportDto {
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
+    #[schema(example = 1_204)]
     available: i64,
+    #[schema(example = 37)]
     held: i64,
+    #[schema(example = 259)]
     sold: i64,
+    #[schema(example = 0)]
     blocked: i64,
     /// Captured payments, minor units.
+    #[schema(example = 38_850_000)]
     revenue_minor: i64,
     #[schema(example = "KRW")]
     currency: String,
@@ -32,18 +38,25 @@ pub struct ShowReportDto {
 #[schema(as = Reconciliation)]
 pub struct ReconciliationDto {
     /// Whether every difference below is zero.
+    #[schema(example = true)]
     balanced: bool,
     /// Sum of all ledger entries.
+    #[schema(example = 0)]
     entries_sum_minor: i64,
     /// Postings that do not sum to zero.
+    #[schema(example = 0)]
     unbalanced_transactions: i64,
     /// Wallets whose balance differs from their entries.
+    #[schema(example = 0)]
     wallets_differing: i64,
     /// Captured payments less the revenue accounts.
+    #[schema(example = 0)]
     payments_less_revenue_minor: i64,
     /// Reservations that are paid in part.
+    #[schema(example = 0)]
     half_paid_reservations: i64,
     /// Sum of all wallets.
+    #[schema(example = 850_000)]
     wallets_total_minor: i64,
     #[schema(example = "KRW")]
     currency: String,
@@ -53,7 +66,9 @@ pub struct ReconciliationDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = OutboxReport)]
 pub struct OutboxReportDto {
+    #[schema(example = 0)]
     pending: i64,
+    #[schema(example = 1_204)]
     published: i64,
     /// Age of the oldest event that waits.
     oldest_pending_secs: Option<i64>,

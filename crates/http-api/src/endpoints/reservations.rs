@@ -18,6 +18,7 @@ use super::{ApiResult, PageQuery, created, instant, private, tickets::PaidTicket
 use crate::{
     extract::{Id, IdempotencyKey, Json, Query, QueueToken, SignedIn, State},
     problem::{ApiError, Code},
+    seat::SeatPlaceDto,
 };
 
 /// Seats to reserve.
@@ -44,25 +45,31 @@ pub struct SeatChoiceDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reservation)]
 pub struct ReservationDto {
+    #[schema(example = "01997b1e-9a40-7b8c-8e1f-6d4a0c3b2e75")]
     id: Uuid,
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     concert_id: Uuid,
     #[schema(example = "Seoul Night")]
     concert_title: String,
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
     #[schema(example = "Olympic Hall")]
     venue: String,
     /// Start of the show.
+    #[schema(example = "2027-05-01T10:00:00Z")]
     starts_at: DateTime<Utc>,
     /// `held`, `paid`, `cancelled`, `expired` or `refunded`.
     #[schema(example = "held")]
     state: String,
     /// What all seats cost together, in minor units.
-    #[schema(example = 300_000)]
+    #[schema(example = 150_000)]
     total_minor: i64,
     #[schema(example = "KRW")]
     currency: String,
     /// End of the hold.
+    #[schema(example = "2027-03-01T10:45:31.117Z")]
     expires_at: DateTime<Utc>,
+    #[schema(example = "2027-03-01T10:40:31.117Z")]
     created_at: DateTime<Utc>,
     seats: Vec<ReservedSeatDto>,
 }
@@ -71,13 +78,9 @@ pub struct ReservationDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReservedSeat)]
 pub struct ReservedSeatDto {
-    seat_id: Uuid,
-    #[schema(example = "A")]
-    section: String,
-    #[schema(example = "1")]
-    row: String,
-    #[schema(example = 12)]
-    number: i32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    place: SeatPlaceDto,
     /// Minor units.
     #[schema(example = 150_000)]
     price_minor: i64,
@@ -95,28 +98,25 @@ pub struct ReservationPage {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Payment)]
 pub struct PaymentDto {
+    #[schema(example = "01997b1e-9c02-7d47-a3b8-5f1e9c6a0d24")]
     id: Uuid,
+    #[schema(example = "01997b1e-9a40-7b8c-8e1f-6d4a0c3b2e75")]
     reservation_id: Uuid,
     /// Minor units.
-    #[schema(example = 300_000)]
+    #[schema(example = 150_000)]
     amount_minor: i64,
     #[schema(example = "KRW")]
     currency: String,
     /// The wallet's balance afterwards.
-    #[schema(example = 700_000)]
+    #[schema(example = 850_000)]
     balance_minor: i64,
     tickets: Vec<PaidTicketDto>,
 }
 
 impl From<&Reservation> for ReservationDto {
     fn from(reservation: &Reservation) -> Self {
-        let seats = reservation.seats.iter().map(|seat| ReservedSeatDto {
-            seat_id: seat.id.0,
-            section: seat.section.clone(),
-            row: seat.row.clone(),
-            number: seat.number,
-            price_minor: seat.price_minor,
-        });
+        let seats =
+            reservation.seats.iter().map(|seat| ReservedSeatDto { place: seat.into(), price_minor: seat.price_minor });
         Self {
             id: reservation.id.0,
             concert_id: reservation.concert_id.0,

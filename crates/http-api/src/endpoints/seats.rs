@@ -24,11 +24,13 @@ use crate::{
 /// The seats of a show.
 #[derive(Serialize, ToSchema)]
 pub struct SeatList {
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
     /// ISO 4217 code of the prices.
     #[schema(example = "KRW")]
     currency: String,
     /// Whether these are all seats of the show or section, and not only those that changed.
+    #[schema(example = true)]
     complete: bool,
     /// Ordered by section, row and number, as people count.
     items: Vec<SeatDto>,
@@ -53,12 +55,13 @@ const SEATS_VERSION: &str = "seats-version";
 /// What is left of a show.
 #[derive(Serialize, ToSchema)]
 pub struct Availability {
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
-    #[schema(example = 18)]
+    #[schema(example = 1_204)]
     available: i64,
-    #[schema(example = 4)]
+    #[schema(example = 37)]
     held: i64,
-    #[schema(example = 28)]
+    #[schema(example = 259)]
     sold: i64,
     sections: Vec<SectionDto>,
 }
@@ -75,7 +78,7 @@ pub(crate) async fn availability(request: HttpRequest, state: State, id: Id) -> 
         show.sections.iter().fold(Stock::default(), |sum, section| sum.plus(&section.stock));
     let sections = show.sections.iter().map(SectionDto::from).collect();
     let body = Availability { show_id: show.show_id.0, available, held, sold, sections };
-    Ok(Rendered::json(&body)?.respond(&request, "no-cache"))
+    state.shared.respond(Rendered::json(&body)?, &request, "no-cache").await
 }
 
 /// List the seats of a show

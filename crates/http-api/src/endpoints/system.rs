@@ -23,6 +23,10 @@ pub struct Health {
 #[derive(Serialize, ToSchema)]
 pub struct KeySet {
     /// The public keys that verify ticket codes.
+    #[schema(example = json!([{
+        "alg": "EdDSA", "crv": "Ed25519", "kid": "If4x36FU", "kty": "OKP", "use": "sig",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    }]))]
     keys: Vec<serde_json::Value>,
 }
 
@@ -63,7 +67,8 @@ pub(crate) async fn readyz(state: State) -> ApiResult {
 ///
 /// As Prometheus text.
 #[utoipa::path(operation_id = "metrics",
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")))]
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain",
+        example = crate::metrics::example)))]
 #[get("/metrics")]
 pub(crate) async fn metrics(state: State) -> ApiResult {
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body((state.probes.scrape)()))
@@ -71,7 +76,8 @@ pub(crate) async fn metrics(state: State) -> ApiResult {
 
 /// Read this document
 #[utoipa::path(operation_id = "readOpenApi",
-    responses((status = 200, description = "The OpenAPI 3.1 document", body = serde_json::Value)))]
+    responses((status = 200, description = "The OpenAPI 3.1 document", body = serde_json::Value,
+        example = json!({ "openapi": "3.1.0", "info": { "title": "Onsale", "version": env!("CARGO_PKG_VERSION") }, "paths": {} }))))]
 #[get("/openapi.json")]
 pub(crate) async fn openapi(request: HttpRequest, state: State) -> ApiResult {
     state.openapi.respond_packed(&request, "no-cache").await
@@ -82,10 +88,19 @@ pub(crate) async fn openapi(request: HttpRequest, state: State) -> ApiResult {
 /// And what a client does about it, as a page for people. `type` of a problem leads here.
 #[utoipa::path(operation_id = "readProblem",
     params(("code" = String, Path, description = "Code of a problem", example = "seat_taken")),
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+    responses((status = 200, description = "The page", body = String, content_type = "text/html", example = page_example)))]
 #[get("/problems/{code}")]
 pub(crate) async fn problem(code: web::Path<String>) -> ApiResult {
     let code = Code::parse(&code).ok_or_else(|| ApiError::new(Code::NotFound))?;
+    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page_of(code)))
+}
+
+fn page_example() -> String {
+    page_of(Code::SeatTaken)
+}
+
+/// What a code means, as a page.
+fn page_of(code: Code) -> String {
     let (name, status, title) = (code.as_str(), code.status(), code.title());
     // Backquotes in pairs, as Markdown has them; the texts are our own and have nothing else to escape.
     let advice: String = code
@@ -94,9 +109,8 @@ pub(crate) async fn problem(code: web::Path<String>) -> ApiResult {
         .enumerate()
         .map(|(index, part)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
         .collect();
-    let page = format!(
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{name}</title>\n<h1><code>{name}</code></h1>\n\
          <p>{title}. HTTP status {status}.</p>\n<h2>What to do</h2>\n<p>{advice}</p>\n"
-    );
-    Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page))
+    )
 }

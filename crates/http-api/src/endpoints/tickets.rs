@@ -6,7 +6,10 @@ use onsale_application::{
     error::Cause,
     tickets::{HeldTicket, Ticket},
 };
-use onsale_domain::ids::TicketId;
+use onsale_domain::{
+    ids::{ConcertId, ReservationId, SeatId, ShowId, TicketId},
+    ticket::TicketState,
+};
 use qrcode::{EcLevel, QrCode, render::svg};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,43 +19,45 @@ use super::{ApiResult, PageQuery, instant, private};
 use crate::{
     extract::{Id, Query, SignedIn, State},
     problem::{ApiError, Code},
+    seat::SeatPlaceDto,
 };
+
+/// The code of the examples, shorter than a real one.
+const CODE_EXAMPLE: &str = "eyJhbGciOiJFZERTQSJ9.e30.signature";
 
 /// A ticket as the payment answers it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PaidTicket)]
 pub struct PaidTicketDto {
+    #[schema(example = "01997b1e-9c03-7a11-b0e2-3c5f7d9e1a42")]
     id: Uuid,
-    seat_id: Uuid,
-    #[schema(example = "A")]
-    section: String,
-    #[schema(example = "1")]
-    row: String,
-    #[schema(example = 12)]
-    number: i32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    place: SeatPlaceDto,
 }
 
 /// A ticket.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Ticket)]
 pub struct TicketDto {
+    #[schema(example = "01997b1e-9c03-7a11-b0e2-3c5f7d9e1a42")]
     id: Uuid,
+    #[schema(example = "01997b1e-9a40-7b8c-8e1f-6d4a0c3b2e75")]
     reservation_id: Uuid,
+    #[schema(example = "01997b1e-7f1c-7a63-9d0c-0d6f0f4e6a55")]
     concert_id: Uuid,
     #[schema(example = "Seoul Night")]
     concert_title: String,
+    #[schema(example = "01997b1e-80a2-7d94-a1b7-5e2f8c6d9034")]
     show_id: Uuid,
     #[schema(example = "Olympic Hall")]
     venue: String,
     /// Start of the show.
+    #[schema(example = "2027-05-01T10:00:00Z")]
     starts_at: DateTime<Utc>,
-    seat_id: Uuid,
-    #[schema(example = "A")]
-    section: String,
-    #[schema(example = "1")]
-    row: String,
-    #[schema(example = 12)]
-    number: i32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    place: SeatPlaceDto,
     /// What the seat cost, in minor units.
     #[schema(example = 150_000)]
     price_minor: i64,
@@ -64,9 +69,10 @@ pub struct TicketDto {
     /// `valid` or `void`.
     #[schema(example = "valid")]
     state: String,
+    #[schema(example = "2027-03-01T10:41:02.730Z")]
     issued_at: DateTime<Utc>,
     /// A compact JWS (EdDSA), to be verified with the keys of `/.well-known/jwks.json`.
-    #[schema(example = "eyJhbGciOiJFZERTQSJ9.e30.signature")]
+    #[schema(example = json!(CODE_EXAMPLE))]
     code: String,
 }
 
@@ -108,13 +114,7 @@ pub struct QrQuery {
 
 impl From<&Ticket> for PaidTicketDto {
     fn from(ticket: &Ticket) -> Self {
-        Self {
-            id: ticket.id.0,
-            seat_id: ticket.seat_id.0,
-            section: ticket.section.clone(),
-            row: ticket.row.clone(),
-            number: ticket.number,
-        }
+        Self { id: ticket.id.0, place: ticket.into() }
     }
 }
 
@@ -129,10 +129,7 @@ impl From<(HeldTicket, String)> for TicketDto {
             show_id: ticket.show_id.0,
             venue: held.venue,
             starts_at: instant(held.starts_at),
-            seat_id: ticket.seat_id.0,
-            section: ticket.section,
-            row: ticket.row,
-            number: ticket.number,
+            place: SeatPlaceDto::from(&ticket),
             price_minor: held.price_minor,
             currency: held.currency,
             holder_name: held.holder_name,
@@ -167,16 +164,13 @@ pub(crate) async fn read(user: SignedIn, state: State, id: Id) -> ApiResult {
 /// Get a ticket's code as a picture
 #[utoipa::path(operation_id = "readTicketQr",
     params(("id" = Uuid, Path, description = "Ticket"), QrQuery),
-    responses((status = 200, description = "The picture", content((String = "image/svg+xml"), (inline(Picture) = "image/png")))))]
+    responses((status = 200, description = "The picture", content((String = "image/svg+xml", example = picture_example), (inline(Picture) = "image/png")))))]
 #[get("/tickets/{id}/qr")]
 pub(crate) async fn read_qr(user: SignedIn, state: State, id: Id, query: Query<QrQuery>) -> ApiResult {
     let (_, code) = state.facades.tickets.ticket(TicketId(id.0), user.0).await?;
-    let qr = qr_of(code)?;
+    let qr = qr_of(&code)?;
     let (media_type, picture) = match query.0.format {
-        QrFormat::Svg => {
-            let picture = qr.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
-            ("image/svg+xml", picture.into_bytes())
-        }
+        QrFormat::Svg => ("image/svg+xml", svg(&qr).into_bytes()),
         QrFormat::Png => ("image/png", png(&qr).map_err(|error| internal(error.into()))?),
     };
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "no-store")).content_type(media_type).body(picture))
@@ -186,11 +180,24 @@ pub(crate) async fn read_qr(user: SignedIn, state: State, id: Id, query: Query<Q
 ///
 /// Concert, venue, start, seat, price, holder and the code as a picture, in one file without links.
 #[utoipa::path(operation_id = "readTicketPage", params(("id" = Uuid, Path, description = "Ticket")),
-    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+    responses((status = 200, description = "The page", body = String, content_type = "text/html", example = page_example)))]
 #[get("/tickets/{id}/page")]
 pub(crate) async fn read_page(user: SignedIn, state: State, id: Id) -> ApiResult {
     let (held, code) = state.facades.tickets.ticket(TicketId(id.0), user.0).await?;
-    let picture = svg(&qr_of(code)?);
+    let page = page_of(&held, &code)?;
+    Ok(HttpResponse::Ok()
+        .insert_header(("Cache-Control", "no-store"))
+        // Nothing on it runs or loads, whatever an operator or a fan wrote.
+        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+        .content_type("text/html; charset=utf-8")
+        .body(page))
+}
+
+/// A ticket as a page, with its code as a picture.
+fn page_of(held: &HeldTicket, code: &str) -> Result<String, ApiError> {
+    let file = svg(&qr_of(code)?);
+    // As a part of a page, without the declaration of a file of its own.
+    let picture = file.split_once("?>").map_or(file.as_str(), |(_, picture)| picture);
     let seat = &held.ticket;
     let rows = [
         ("Venue", held.venue.clone()),
@@ -203,17 +210,42 @@ pub(crate) async fn read_page(user: SignedIn, state: State, id: Id) -> ApiResult
     ];
     let rows = rows.map(|(name, value)| format!("<tr><th>{name}</th><td>{}</td></tr>", escaped(&value))).join("\n");
     let title = escaped(&held.concert_title);
-    let page = format!(
+    Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
          <style>body {{ font: 16px sans-serif; margin: 2em }} th {{ text-align: left; padding-right: 1em }}</style>\n\
          <h1>{title}</h1>\n<table>\n{rows}\n</table>\n{picture}\n"
-    );
-    Ok(HttpResponse::Ok()
-        .insert_header(("Cache-Control", "no-store"))
-        // Nothing on it runs or loads, whatever an operator or a fan wrote.
-        .insert_header(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
-        .content_type("text/html; charset=utf-8")
-        .body(page))
+    ))
+}
+
+/// The ticket whose members the schema has as examples.
+fn page_example() -> String {
+    let at = |millis| DateTime::from_timestamp_millis(millis).unwrap_or_default();
+    let ticket = Ticket {
+        id: TicketId(Uuid::from_u128(0x0199_7b1e_9c03_7a11_b0e2_3c5f_7d9e_1a42)),
+        reservation_id: ReservationId(Uuid::from_u128(0x0199_7b1e_9a40_7b8c_8e1f_6d4a_0c3b_2e75)),
+        show_id: ShowId(Uuid::from_u128(0x0199_7b1e_80a2_7d94_a1b7_5e2f_8c6d_9034)),
+        seat_id: SeatId(Uuid::from_u128(0x0199_7b1e_81f0_7e3a_b5c4_1a9d_7f2e_6b08)),
+        section: "A".to_owned(),
+        row: "1".to_owned(),
+        number: 12,
+        state: TicketState::Valid,
+        issued_at: at(1_803_897_662_730),
+    };
+    let held = HeldTicket {
+        ticket,
+        concert_id: ConcertId(Uuid::from_u128(0x0199_7b1e_7f1c_7a63_9d0c_0d6f_0f4e_6a55)),
+        concert_title: "Seoul Night".to_owned(),
+        venue: "Olympic Hall".to_owned(),
+        starts_at: at(1_809_165_600_000),
+        price_minor: 150_000,
+        currency: "KRW".to_owned(),
+        holder_name: "Mina".to_owned(),
+    };
+    page_of(&held, CODE_EXAMPLE).unwrap_or_default()
+}
+
+fn picture_example() -> String {
+    qr_of(CODE_EXAMPLE).map(|qr| svg(&qr)).unwrap_or_default()
 }
 
 /// Text that people wrote, as text of a page.
@@ -231,14 +263,12 @@ fn escaped(text: &str) -> String {
     })
 }
 
-fn qr_of(code: String) -> Result<QrCode, ApiError> {
+fn qr_of(code: &str) -> Result<QrCode, ApiError> {
     QrCode::with_error_correction_level(code, EcLevel::M).map_err(|error| internal(error.into()))
 }
 
 fn svg(qr: &QrCode) -> String {
-    // As a part of a page, without the declaration of a file of its own.
-    let file = qr.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
-    file.split_once("?>").map_or(file.clone(), |(_, picture)| picture.to_owned())
+    qr.render::<svg::Color<'_>>().min_dimensions(240, 240).build()
 }
 
 fn internal(cause: Cause) -> ApiError {

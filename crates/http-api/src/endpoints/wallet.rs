@@ -38,6 +38,7 @@ pub struct NewCharge {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Charge)]
 pub struct ChargeDto {
+    #[schema(example = "01997b1e-9b11-7a2d-9f60-2c8e5b7d4a13")]
     id: Uuid,
     /// Minor units.
     #[schema(example = 1_000_000)]
@@ -53,6 +54,7 @@ pub struct ChargeDto {
 #[derive(Serialize, ToSchema)]
 #[schema(as = WalletEntry)]
 pub struct WalletEntryDto {
+    #[schema(example = 204_117)]
     id: i64,
     /// `charge`, `payment` or `refund`.
     #[schema(example = "charge")]
@@ -65,7 +67,9 @@ pub struct WalletEntryDto {
     #[schema(example = "KRW")]
     currency: String,
     /// The charge or payment.
+    #[schema(example = "01997b1e-9b11-7a2d-9f60-2c8e5b7d4a13")]
     reference_id: Uuid,
+    #[schema(example = "2027-03-01T10:40:50.004Z")]
     created_at: DateTime<Utc>,
 }
 

@@ -1,7 +1,14 @@
+use onsale_application::{
+    selling::Holds,
+    transaction::{Transaction, UnitOfWork},
+};
 use onsale_test_support::{Answer, App, Client, Sale, World};
 use serde_json::{Value, json};
 
-use crate::lane::Lane;
+use crate::{
+    holds::{choices_of, hold_of, somebody_waits},
+    lane::Lane,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_puts_a_concert_on_sale_and_fans_read_it() {
@@ -202,6 +209,31 @@ async fn a_show_does_not_move_once_a_seat_is_sold_and_says_has_sales() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_show_does_not_move_while_a_seat_is_being_held() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(1, 100).await;
+        let operator = app.operator().await;
+        let mut fan = app.fans(1, 0).await.remove(0);
+        app.join(&mut fan, &sale).await;
+        let choices = choices_of(&app.seats(&fan, &sale).await);
+        let hold = hold_of(&fan, &sale, &choices);
+        // The seat is claimed and not held yet. A move waits for what becomes of it.
+        let mut tx = app.instance.postgres.begin().await.unwrap();
+        assert_eq!(tx.claim_seats(&hold).await.unwrap(), None);
+        let mut moving = std::pin::pin!(edit_show(&operator, &sale, every_change()));
+        tokio::select! {
+            moved = &mut moving => panic!("the move did not wait: {}", moved.code()),
+            () = somebody_waits(world) => {}
+        }
+        assert!(tx.hold(&hold).await.unwrap().is_some());
+        tx.commit().await.unwrap();
+        moving.await.expect_problem(409, "has_sales");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_show_moves_again_once_what_was_held_is_released() {
     World::with(async |world| {
         let app = world.app().await;
@@ -323,6 +355,38 @@ async fn an_edit_of_a_show_with_a_stale_if_match_changes_nothing_and_is_told_the
             assert_eq!(stale.expect_problem(412, "version_mismatch").json["version"], 2, "{version}");
         }
         assert_eq!(operator.get(&path).await.expect(200).json, now.json);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_concert_is_made_or_edited_without_its_audit_entry() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(1, 100).await;
+        let operator = app.operator().await;
+        let path = format!("admin/concerts/{}", sale.concert);
+        let before = operator.get(&path).await.expect(200);
+        let if_match = [("If-Match", before.header("etag"))];
+        let edit = async || operator.send("PATCH", &path, &if_match, json!({ "title": "Another title" })).await;
+        // No entry can be written, so nothing can be done.
+        let mut sql = world.sql().await;
+        sql.run("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false) NOT VALID").await.unwrap();
+        for refused in [
+            edit().await,
+            operator.post_empty(&format!("{path}/queue/pause")).await,
+            operator.send("PUT", &format!("{path}/queue/message"), &[], json!({ "message": "At noon." })).await,
+            operator.post("admin/concerts", json!({ "title": "New" })).await,
+        ] {
+            refused.expect_problem(500, "internal");
+        }
+        assert_eq!(operator.get(&path).await.expect(200).json, before.json);
+        assert_eq!(sql.number("SELECT count(*) AS n FROM concerts").await, 1);
+        sql.run("ALTER TABLE audit_log DROP CONSTRAINT no_more").await.unwrap();
+        edit().await.expect(200);
+        let audit = operator.get(&format!("{path}/audit?limit=1")).await.expect(200).json;
+        let newest = &audit["items"][0];
+        assert_eq!((&newest["action"], &newest["changes"][0]["to"]), (&json!("edit"), &json!("Another title")));
     })
     .await;
 }

@@ -8,8 +8,8 @@ use onsale_application::{
     error::StoreError,
     housekeeping::Sweeper,
     line::{
-        Entrant, Entrants, Entry, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, Promoted, Taken,
-        Tick,
+        Entrant, Entrants, Entry, Found, Intent, Joiner, LineJournal, LinePlaces, LineStore, Loading, News, Promoted,
+        Stand, Taken, Tick, Written,
     },
 };
 use onsale_domain::{
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::{
     at_once,
     crash::Server,
-    lane::{Lane, policy, redis},
+    lane::{Lane, key, policy, redis},
     tally,
 };
 
@@ -49,8 +49,8 @@ async fn commit_only(app: &App, concert: ConcertId, users: &[UserId]) -> Entrant
     Entrants { why: Entry::Joined(range), places }
 }
 
-/// A tick of the store alone: nobody fills gaps from the database.
-async fn promote_only(lane: &Lane<'_>, admit: i64) -> i64 {
+/// A tick of the store alone: nobody fills gaps from the database, and who is called is not written down.
+async fn call_only(lane: &Lane<'_>, admit: i64) {
     let concert = &lane.concert;
     let tick = Tick {
         state: concert.sale_state,
@@ -61,7 +61,12 @@ async fn promote_only(lane: &Lane<'_>, admit: i64) -> i64 {
         admit,
     };
     let Promoted::Done(_) = lane.app.instance.lines.promote(concert.id, &tick).await.unwrap() else { panic!("lost") };
-    lane.app.instance.keeper.write_news(concert).await.unwrap()
+}
+
+/// The same, and who is called is written down. Answers how many became active.
+async fn promote_only(lane: &Lane<'_>, admit: i64) -> i64 {
+    call_only(lane, admit).await;
+    lane.app.instance.keeper.write_news(&lane.concert).await.unwrap()
 }
 
 /// Ticks until the line is loaded, by this or by whoever else has noticed. Answers how many became active.
@@ -198,6 +203,80 @@ async fn who_left_before_the_store_heard_of_the_place_is_never_called() {
         assert_eq!(lane.stats().await.active, 2, "and keeps no slot");
         // The fan may join again, at the end.
         assert_eq!(lane.join(users[0]).await.1.claims.number, 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_active_who_is_not_in_the_admission_log() {
+    World::with(async |world| {
+        let apps = [world.app().await, world.app().await];
+        let sale = apps[0].sale_with(2, 100, policy(3600, 1, 100, false)).await;
+        let mut fans = apps[0].fans(3, 0).await;
+        for fan in &mut fans {
+            apps[0].join(fan, &sale).await;
+        }
+        let mut lane = Lane::of(world, &apps[0], &sale).await;
+        let concert = lane.concert.id;
+        // Two are called. No admission can be written, so nobody is let in, whoever tries to.
+        let mut sql = world.sql().await;
+        let no_more = "ALTER TABLE line_log ADD CONSTRAINT no_more CHECK (kind <> 'admitted') NOT VALID";
+        sql.run(no_more).await.unwrap();
+        call_only(&lane, 2).await;
+        for app in &apps {
+            assert!(app.instance.keeper.write_news(&lane.concert).await.is_err());
+            assert!(app.instance.keeper.tick(&lane.concert).await.is_err());
+        }
+        let (me, seats) = (format!("concerts/{}/queue/tokens/me", sale.concert), format!("shows/{}/seats", sale.show));
+        for fan in &fans {
+            assert_eq!(fan.get(&me).await.expect(200).json["state"], "waiting");
+            fan.get(&seats).await.expect_problem(403, "queue_token_waiting");
+        }
+        let (calls, act) = (key(&apps[0], concert, "call"), key(&apps[0], concert, "act"));
+        for (key, expected) in [(calls, 2), (act, 0)] {
+            let many: i64 = redis::cmd("ZCARD").arg(&key).query_async(&mut lane.redis).await.unwrap();
+            assert_eq!(many, expected, "{key}");
+        }
+        assert_eq!(called(&apps[0], concert).await, [0; 0]);
+        // Another process than the one that called them writes it down: then they are in, and in the log.
+        sql.run("ALTER TABLE line_log DROP CONSTRAINT no_more").await.unwrap();
+        assert_eq!(apps[1].instance.keeper.write_news(&lane.concert).await.unwrap(), 2);
+        assert_eq!(called(&apps[0], concert).await, [1, 2]);
+        for fan in &fans[..2] {
+            fan.get(&seats).await.expect(200);
+        }
+        fans[2].get(&seats).await.expect_problem(403, "queue_token_waiting");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_says_of_an_earlier_life_changes_nothing_in_the_database() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let lane = Lane::new(world, &app, policy(3600, 1, 100, false)).await;
+        let (concert, postgres) = (lane.concert.id, &app.instance.postgres);
+        for _ in 0..2 {
+            lane.join(user()).await;
+        }
+        call_only(&lane, 2).await;
+        let news = app.instance.lines.news(concert, 100, false).await.unwrap().unwrap();
+        assert_eq!(news.calls.len(), 2);
+        // Before they are written, the line begins another life elsewhere.
+        let life = postgres.begin_life(concert).await.unwrap().life;
+        assert!(life > news.life);
+        assert_eq!(postgres.write(concert, &news, 60_000).await.unwrap(), Written::OtherLife);
+        assert_eq!(called(&app, concert).await, [0; 0]);
+        let stands = async || -> Vec<Stand> {
+            let places = postgres.places(concert, 0, i64::MAX, 0, 100).await.unwrap();
+            places.into_iter().map(|place| place.at).collect()
+        };
+        assert_eq!(stands().await, [Stand::Waiting; 2]);
+        // Said of the life of now, the same is written.
+        let news = News { life, ..news };
+        assert_eq!(postgres.write(concert, &news, 60_000).await.unwrap(), Written::Done(vec![]));
+        assert_eq!(called(&app, concert).await, [1, 2]);
+        assert!(stands().await.iter().all(|at| matches!(at, Stand::Active { used: false, .. })));
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! Documents that must stay true.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use onsale_domain::{concert::SaleState, queue::QueuePolicy};
 use onsale_http_api::{
@@ -141,6 +141,62 @@ fn every_defect_that_must_never_come_back_has_its_row_and_its_test() {
     assert_eq!(named(&table), named(&tests));
 }
 
+/// The rows of all tables of a page that have this head, cell by cell.
+fn rows_below<'a>(page: &'a str, head: &str) -> Vec<Vec<&'a str>> {
+    let mut rows = vec![];
+    let mut lines = page.lines();
+    while lines.any(|line| line == head) {
+        let table = lines.by_ref().skip(1).take_while(|line| line.starts_with('|'));
+        rows.extend(table.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()));
+    }
+    rows
+}
+
+/// The names of all tests in a folder: `module::name` of those that run on real stores, the name alone of those beside a rule.
+fn tests_below(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests_below(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let module = folder.ends_with("server/tests/it").then(|| path.file_stem().unwrap().to_str().unwrap());
+            let mut is_test = false;
+            for line in text.lines().map(str::trim) {
+                if line == "#[test]" || line.starts_with("#[tokio::test") {
+                    is_test = true;
+                } else if let Some((_, name)) = line.split_once("fn ").filter(|_| is_test) {
+                    let name = name.split('(').next().unwrap();
+                    names.insert(module.map_or_else(|| name.to_owned(), |module| format!("{module}::{name}")));
+                    is_test = false;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_guarantee_names_the_tests_that_fail_when_it_breaks() {
+    let page = project_file("docs/GUARANTEES.md");
+    let guarantees = rows_below(&page, "| guarantee | carried by | where |");
+    let tested = rows_below(&page, "| guarantee | tests |");
+    let first = |rows: &[Vec<&str>]| rows.iter().map(|row| row[0].to_owned()).collect::<Vec<_>>();
+    assert!(!guarantees.is_empty(), "docs/GUARANTEES.md has no guarantees");
+    assert_eq!(first(&tested), first(&guarantees), "both lists in docs/GUARANTEES.md name the same, in the same order");
+    let mut tests = BTreeSet::new();
+    tests_below(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")), &mut tests);
+    let mut faults = vec![];
+    for row in &tested {
+        let names: Vec<&str> = row[1].split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            faults.push(format!("{}: no test is named", row[0]));
+        }
+        let unknown = names.iter().filter(|name| !tests.contains(**name));
+        faults.extend(unknown.map(|name| format!("{}: there is no test {name}", row[0])));
+    }
+    assert!(faults.is_empty(), "docs/GUARANTEES.md: {faults:#?}");
+}
+
 /// Names of the schemas that this value refers to.
 fn referred(value: &Value, found: &mut BTreeSet<String>) {
     match value {
@@ -219,6 +275,45 @@ fn the_api_speaks_one_vocabulary() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// The whole example of what a path answers to GET as text of this kind.
+fn text_example(path: &str, kind: &str) -> String {
+    let document = onsale_http_api::openapi::document();
+    let answer = &document["paths"][path]["get"]["responses"]["200"]["content"][kind];
+    answer["example"].as_str().unwrap_or_else(|| panic!("{path} has no example of {kind}")).to_owned()
+}
+
+#[test]
+fn the_examples_of_the_log_and_the_draw_are_those_of_accountable_md_and_hold() {
+    let accountable = project_file("docs/ACCOUNTABLE.md");
+    let folder = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["line".to_owned(), "verify".to_owned()];
+    for (list, sealed) in [("log", "hash"), ("draw", "ballot")] {
+        let text = text_example(&format!("/api/v1/concerts/{{id}}/queue/{list}"), "application/x-ndjson");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.len() > 3, "{text}");
+        for line in lines {
+            assert!(line[sealed].as_str().is_none_or(|told| accountable.contains(told)), "{line}");
+        }
+        let file = folder.path().join(list);
+        std::fs::write(&file, text).unwrap();
+        arguments.extend([format!("--{list}"), file.to_str().unwrap().to_owned()]);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_onsale")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_example_of_a_stream_has_a_place_as_the_schema_says() {
+    let document = onsale_http_api::openapi::document();
+    let stream = text_example("/api/v1/concerts/{id}/queue/tokens/me/events", "text/event-stream");
+    let data = stream.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let place: Value = serde_json::from_str(data).unwrap();
+    let members: Vec<_> = place.as_object().unwrap().keys().collect();
+    let schema = &document["components"]["schemas"]["QueuePlace"]["properties"];
+    assert_eq!(members, schema.as_object().unwrap().keys().collect::<Vec<_>>());
+    assert_eq!(place["odds"], schema["odds"]["example"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,18 @@
 //! The opening draw: fair, committed to, recomputable, and survivable.
 
-use std::{path::Path, process::Command};
+use std::{io::Read, path::Path, process::Command, sync::Arc};
 
+use onsale_application::line::{LineDraws, LinePlaces, LineRecords};
+use onsale_domain::ids::UserId;
 use onsale_local_stack::{Stack, StackConfig};
 use onsale_test_support::{App, Client, World};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::lane::Lane;
+use crate::{
+    at_once,
+    lane::{Lane, concert_id},
+};
 
 fn policy(idle: bool) -> Value {
     json!({ "interval_secs": 3600, "batch": 1, "active_limit": 1, "idle_admission": idle, "active_sliding_secs": 300,
@@ -152,6 +158,14 @@ async fn who_is_there_at_the_opening_is_drawn_and_everybody_can_check_it() {
         };
         let expected: Vec<i64> = (1..FANS as i64 + 2).chain(1001..=7001).chain(50001..=50003).collect();
         while numbers("").await != expected {}
+        let plain = app.nobody().get(&published).await.expect(200);
+        let packed = app.nobody().raw("GET", &published, &[("Accept-Encoding", "gzip")], None).await.expect(200);
+        let mut unpacked = vec![];
+        flate2::read::GzDecoder::new(&*packed.bytes).read_to_end(&mut unpacked).unwrap();
+        let ballots =
+            |text: &[u8]| -> Vec<String> { String::from_utf8_lossy(text).lines().skip(1).map(str::to_owned).collect() };
+        assert_eq!(packed.header("content-encoding"), "gzip");
+        assert!(ballots(&unpacked) == ballots(&plain.bytes));
         let (mut paged, mut after) = (vec![], 0);
         loop {
             let page = numbers(&format!("?after={after}&limit=900")).await;
@@ -228,4 +242,42 @@ async fn a_pre_queue_survives_the_loss_of_redis_before_and_after_the_opening() {
         })
         .await;
     stack.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_draw_at_once_give_no_number_twice_and_leave_nobody_out() {
+    const FANS: usize = 300;
+    World::with(async |world| {
+        let apps = [world.app().await, world.app().await];
+        let (_, concert) = pre_queue(&apps[0], false).await;
+        let concert = concert_id(&concert);
+        at_once((0..FANS).map(|index| {
+            let keeper = Arc::clone(&apps[index % 2].instance.keeper);
+            async move { keeper.join(concert, UserId(Uuid::new_v4())).await.unwrap() }
+        }))
+        .await;
+        let postgres = &apps[0].instance.postgres;
+        let ballots = postgres.ballots(concert, None, 1_000).await.unwrap();
+        assert_eq!(ballots.len(), FANS);
+        postgres.open_draw(concert).await.unwrap();
+        let made = at_once((0..8_usize).map(|index| {
+            let postgres = Arc::clone(&apps[index % 2].instance.postgres);
+            async move {
+                let mut made = 0;
+                loop {
+                    match postgres.draw_part(concert, 5).await.unwrap() {
+                        Some((0, _)) => return made,
+                        Some((count, _)) => made += count,
+                        // Another one draws just now.
+                        None => tokio::task::yield_now().await,
+                    }
+                }
+            }
+        }))
+        .await;
+        assert_eq!(made.iter().sum::<i64>(), FANS as i64, "{made:?}");
+        let in_order: Vec<(i64, Uuid)> = (1..).zip(ballots.iter().map(|ballot| ballot.place_id)).collect();
+        assert_eq!(postgres.drawn(concert, 0, 1_000).await.unwrap(), in_order);
+    })
+    .await;
 }

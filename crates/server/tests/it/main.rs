@@ -31,6 +31,7 @@ mod events;
 mod faults;
 mod gate;
 mod history;
+mod holds;
 mod lane;
 mod line;
 mod model;

@@ -69,6 +69,36 @@ async fn a_turn_that_nobody_uses_goes_to_the_next_and_its_fan_comes_back_to_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_lapse_forfeits_the_place() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale_with(2, 100, policy(3600, 1, 1, true)).await;
+        let mut fan = app.fans(1, 0).await.remove(0);
+        assert_eq!(app.join(&mut fan, &sale).await["state"], "active");
+        let mut lane = Lane::of(world, &app, &sale).await;
+        let (joins, me) =
+            (format!("concerts/{}/queue/tokens", sale.concert), format!("concerts/{}/queue/tokens/me", sale.concert));
+        // The claim window of 60 s passes, and the fan comes back with the number of before.
+        lane.pass_secs(world, 61).await;
+        assert_eq!(lane.tick().await.lapsed, 1);
+        assert_eq!(fan.get(&me).await.expect(200).json["state"], "lapsed");
+        let back = fan.post_empty(&joins).await.expect(200).json;
+        assert_eq!((&back["state"], &back["number"]), (&json!("waiting"), &json!(1)));
+        assert_eq!(lane.tick().await.promoted, 1);
+        assert_eq!(fan.get(&me).await.expect(200).json["state"], "active");
+        // Not used again: the slot is free for good, and so is the place.
+        lane.pass_secs(world, 61).await;
+        assert_eq!(lane.tick().await.lapsed, 1);
+        fan.get(&me).await.expect_problem(404, "not_in_line");
+        assert_eq!(lane.stats().await.active, 0);
+        let outcome = "SELECT outcome AS t FROM line_places WHERE number = 1";
+        assert_eq!(world.sql().await.texts(outcome).await, ["forfeited"]);
+        assert_eq!(app.join(&mut fan, &sale).await["number"], 2, "a new place at the end");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_device_takes_the_place_over_and_the_old_token_says_so() {
     World::with(async |world| {
         let app = world.app().await;

@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use onsale_application::housekeeping::Sweeper;
+use onsale_application::{
+    housekeeping::Sweeper,
+    selling::Holds,
+    transaction::{Transaction, UnitOfWork},
+};
 use onsale_test_support::{App, Client, Sale, World};
 use serde_json::json;
 
-use crate::{at_once, tally};
+use crate::{
+    at_once,
+    holds::{choices_of, hold_of, somebody_waits},
+    tally,
+};
 
 async fn admitted(app: &App, sale: &Sale, count: usize, balance: i64) -> Vec<Client> {
     let fans = app.fans(count, balance).await;
@@ -231,6 +239,77 @@ async fn never_again_23_an_overdue_seat_is_taken_over_by_exactly_one() {
         assert_eq!(count(&counts, "201"), 1, "{counts:?}");
         assert_eq!(count(&counts, "seat_taken") + count(&counts, "version_conflict"), 39, "{counts:?}");
         app.assert_books_balance().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loser_never_waits_for_a_seat() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let fans = admitted(&app, &sale, 2, 100).await;
+        let seats = app.seats(&fans[0], &sale).await;
+        let choices = choices_of(&seats);
+        // Somebody takes both seats in a transaction that goes on.
+        let mut winner = app.instance.postgres.begin().await.unwrap();
+        let first = hold_of(&fans[0], &sale, &choices);
+        assert_eq!(winner.claim_seats(&first).await.unwrap(), None);
+        assert!(winner.hold(&first).await.unwrap().is_some());
+        let path = format!("shows/{}/reservations", sale.show);
+        let lost = tokio::select! {
+            lost = fans[1].post(&path, App::choice(&seats)) => lost,
+            () = somebody_waits(world) => panic!("the loser waits"),
+        };
+        lost.expect_problem(409, "seat_taken");
+        // Nor does the statement that holds, had nobody claimed the seats before it: it skips rows that are locked.
+        let mut loser = app.instance.postgres.begin().await.unwrap();
+        let late = hold_of(&fans[1], &sale, &choices);
+        let held = tokio::select! {
+            held = loser.hold(&late) => held,
+            () = somebody_waits(world) => panic!("the statement waits"),
+        };
+        assert!(held.unwrap().is_none());
+        winner.commit().await.unwrap();
+        assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM seats WHERE state = 'held'").await, 2);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loser_keeps_nothing_locked() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(2, 100).await;
+        let fans = admitted(&app, &sale, 3, 100).await;
+        let mut seats = app.seats(&fans[0], &sale).await;
+        seats.sort_by_key(|seat| seat["seat_id"].as_str().unwrap().to_owned());
+        // Somebody is about to take the second seat.
+        let second = choices_of(&seats[1..]);
+        let mut winner = app.instance.postgres.begin().await.unwrap();
+        assert_eq!(winner.claim_seats(&hold_of(&fans[0], &sale, &second)).await.unwrap(), None);
+        // The loser claims the first, loses on the second, and is held up when asking why.
+        let mut sql = world.sql().await;
+        sql.run("BEGIN; LOCK TABLE concerts IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let path = format!("shows/{}/reservations", sale.show);
+        let loser = {
+            let (fan, path, both) = (fans[1].clone(), path.clone(), App::choice(&seats));
+            tokio::spawn(async move { fan.post(&path, both).await })
+        };
+        let mut watcher = world.sql().await;
+        let asks_why = "SELECT count(*) AS n FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%own_overdue%'";
+        while watcher.number(asks_why).await == 0 {
+            assert!(!loser.is_finished(), "the loser was answered without a reason");
+        }
+        // Claims are advisory locks: nobody has any but the winner.
+        let claimants = "SELECT count(DISTINCT pid) AS n FROM pg_locks
+            WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        assert_eq!(watcher.number(claimants).await, 1);
+        sql.run("ROLLBACK").await.unwrap();
+        loser.await.unwrap().expect_problem(409, "seat_taken");
+        fans[2].post(&path, App::choice(&seats[..1])).await.expect(201);
+        winner.rollback().await.unwrap();
     })
     .await;
 }

@@ -1,5 +1,12 @@
-use onsale_test_support::{App, World};
-use serde_json::json;
+use onsale_application::{
+    housekeeping::Sweeper,
+    selling::Holds,
+    transaction::{Transaction, UnitOfWork},
+};
+use onsale_test_support::{App, Client, World};
+use serde_json::{Value, json};
+
+use crate::holds::{choices_of, hold_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn never_again_2_4_from_the_line_to_a_paid_seat_with_a_ticket() {
@@ -204,6 +211,173 @@ async fn a_paused_sale_sells_on_and_a_closed_one_only_lets_pay() {
         let pay = format!("reservations/{}/payment", held.json["id"].as_str().unwrap());
         fans[0].post_empty(&pay).await.expect(201);
         operator.post_empty(&format!("{queue}/resume")).await.expect_problem(409, "invalid_transition");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_version_never_wins_and_of_several_seats_all_are_held_or_none() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(3, 100).await;
+        let mut fans = app.fans(2, 1_000).await;
+        for fan in &mut fans {
+            app.join(fan, &sale).await;
+        }
+        let path = format!("shows/{}/reservations", sale.show);
+        let before = app.seats(&fans[0], &sale).await;
+        // The first seat is taken and given back: its version is 3 now, that of the others 1.
+        let held = fans[1].post(&path, App::choice(&before[..1])).await.expect(201);
+        fans[1].delete(&format!("reservations/{}", held.json["id"].as_str().unwrap())).await.expect(204);
+        let mut sql = world.sql().await;
+        let mut taken = async || sql.number("SELECT count(*) AS n FROM seats WHERE state <> 'available'").await;
+        // The statement that holds decides by itself, whatever those before it let through.
+        for version in [1, 2, 4] {
+            let mut seats = before.clone();
+            seats[0]["version"] = json!(version);
+            let choices = choices_of(&seats);
+            let mut tx = app.instance.postgres.begin().await.unwrap();
+            assert!(tx.hold(&hold_of(&fans[0], &sale, &choices)).await.unwrap().is_none(), "version {version}");
+            tx.commit().await.unwrap();
+            assert_eq!(taken().await, 0, "version {version}");
+            let key = format!("version-{version}");
+            let lost = fans[0].send("POST", &path, &[("Idempotency-Key", &key)], App::choice(&seats)).await;
+            lost.expect_problem(409, "version_conflict");
+            assert_eq!(taken().await, 0, "version {version}");
+        }
+        let now = app.seats(&fans[0], &sale).await;
+        fans[0].post(&path, App::choice(&now)).await.expect(201);
+        assert_eq!(taken().await, 3);
+    })
+    .await;
+}
+
+/// Every hold runs out: the test moves the deadlines, not the clock.
+const RUN_OUT: &str = "UPDATE reservations SET expires_at = now() WHERE state = 'held';
+    UPDATE seats SET held_until = now() WHERE state = 'held'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_writes_its_event_and_what_changes_nothing_writes_none() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(6, 100).await;
+        let mut fans = app.fans(2, 0).await;
+        for fan in &mut fans {
+            app.join(fan, &sale).await;
+        }
+        let (fan, other) = (&fans[0], &fans[1]);
+        let seats = app.seats(fan, &sale).await;
+        let path = format!("shows/{}/reservations", sale.show);
+        let reserve = async |fan: &Client, seats: &[Value]| -> String {
+            let held = fan.post(&path, App::choice(seats)).await.expect(201);
+            held.json["id"].as_str().unwrap().to_owned()
+        };
+        let charge = async |key: &str, amount: i64| {
+            fan.send("POST", "me/wallet/charges", &[("Idempotency-Key", key)], json!({ "amount_minor": amount })).await
+        };
+        let (mut outbox, mut known) = (world.sql().await, 0);
+        let mut news = async || {
+            let events = "SELECT event_type || ' ' || aggregate_id::text AS t FROM outbox_events ORDER BY id";
+            let all = outbox.texts(events).await;
+            let new = all[known..].to_vec();
+            known = all.len();
+            new
+        };
+        charge("once", 150).await.expect(201);
+        let charged = news().await;
+        assert!(charged.len() == 1 && charged[0].starts_with("wallet.charged "), "{charged:?}");
+        charge("once", 150).await.expect(201);
+        charge("nothing", 0).await.expect_problem(422, "amount_out_of_range");
+        assert_eq!(news().await, [""; 0]);
+
+        let released = reserve(fan, &seats[..2]).await;
+        assert_eq!(news().await, [format!("reservation.held {released}")]);
+        let own = format!("reservations/{released}");
+        other.post(&path, App::choice(&seats[..1])).await.expect_problem(409, "seat_taken");
+        fan.post_empty(&format!("{own}/payment")).await.expect_problem(402, "insufficient_balance");
+        assert_eq!(news().await, [""; 0]);
+        fan.delete(&own).await.expect(204);
+        assert_eq!(news().await, [format!("reservation.cancelled {released}")]);
+        fan.delete(&own).await.expect(204);
+        fan.post_empty(&format!("{own}/payment")).await.expect_problem(410, "reservation_expired");
+        assert_eq!(news().await, [""; 0]);
+
+        // Ended by the sweeper, and by the next hold that finds it in its way.
+        let mut sql = world.sql().await;
+        let swept = reserve(other, &seats[2..3]).await;
+        sql.run(RUN_OUT).await.unwrap();
+        assert_eq!(app.instance.postgres.sweep_holds(10).await.unwrap(), 1);
+        assert_eq!(app.instance.postgres.sweep_holds(10).await.unwrap(), 0);
+        assert_eq!(news().await, [format!("reservation.held {swept}"), format!("reservation.expired {swept}")]);
+        let overdue = reserve(other, &seats[3..4]).await;
+        assert_eq!(news().await, [format!("reservation.held {overdue}")]);
+        sql.run(RUN_OUT).await.unwrap();
+        let next = reserve(other, &seats[4..5]).await;
+        assert_eq!(news().await, [format!("reservation.expired {overdue}"), format!("reservation.held {next}")]);
+
+        let paid = reserve(fan, &seats[5..]).await;
+        assert_eq!(news().await, [format!("reservation.held {paid}")]);
+        let pay = format!("reservations/{paid}/payment");
+        fan.post_empty(&pay).await.expect(201);
+        assert_eq!(news().await, [format!("reservation.paid {paid}")]);
+        fan.post_empty(&pay).await.expect_problem(409, "already_paid");
+        assert_eq!(news().await, [""; 0]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_is_made_without_its_event() {
+    World::with(async |world| {
+        let app = world.app().await;
+        let sale = app.sale(4, 100).await;
+        let mut fans = app.fans(4, 100).await;
+        for fan in &mut fans {
+            app.join(fan, &sale).await;
+        }
+        let seats = app.seats(&fans[0], &sale).await;
+        let path = format!("shows/{}/reservations", sale.show);
+        // To be paid, to be released, and to be swept.
+        let mut held = vec![];
+        for (fan, seat) in fans.iter().zip(&seats[..3]) {
+            let reserved = fan.post(&path, App::choice(std::slice::from_ref(seat))).await.expect(201);
+            held.push(format!("reservations/{}", reserved.json["id"].as_str().unwrap()));
+        }
+        let mut sql = world.sql().await;
+        let late = format!(
+            "UPDATE reservations SET expires_at = now() WHERE user_id = '{}';
+            UPDATE seats SET held_until = now() FROM reservations r WHERE r.id = reservation_id AND r.expires_at <= now()",
+            fans[2].user_id
+        );
+        sql.run(&late).await.unwrap();
+        let everything = "SELECT 'reservation ' || id::text || ' ' || state AS t FROM reservations
+            UNION ALL SELECT 'seat ' || id::text || ' ' || state || ' ' || version::text FROM seats
+            UNION ALL SELECT 'wallet ' || id::text || ' ' || balance_minor::text FROM ledger_accounts WHERE kind = 'wallet'
+            UNION ALL SELECT 'entry ' || id::text FROM ledger_entries
+            UNION ALL SELECT 'payment ' || id::text FROM payments
+            UNION ALL SELECT 'ticket ' || id::text FROM tickets
+            ORDER BY 1";
+        let before = sql.texts(everything).await;
+        let attempts = async || {
+            let key = [("Idempotency-Key", "k")];
+            [
+                fans[0].post_empty(&format!("{}/payment", held[0])).await,
+                fans[1].delete(&held[1]).await,
+                fans[3].post(&path, App::choice(&seats[3..])).await,
+                fans[3].send("POST", "me/wallet/charges", &key, json!({ "amount_minor": 5 })).await,
+            ]
+        };
+        // No event can be written, so nothing can be done.
+        sql.run("ALTER TABLE outbox_events ADD CONSTRAINT no_more CHECK (false) NOT VALID").await.unwrap();
+        for refused in attempts().await {
+            refused.expect_problem(500, "internal");
+        }
+        assert!(app.instance.postgres.sweep_holds(10).await.is_err());
+        assert_eq!(sql.texts(everything).await, before);
+        sql.run("ALTER TABLE outbox_events DROP CONSTRAINT no_more").await.unwrap();
+        assert_eq!(attempts().await.map(|answer| answer.status), [201, 204, 201, 201]);
+        assert_eq!(app.instance.postgres.sweep_holds(10).await.unwrap(), 1);
+        app.assert_books_balance().await;
     })
     .await;
 }

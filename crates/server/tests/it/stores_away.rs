@@ -1,7 +1,13 @@
 //! PostgreSQL or Redis away: 503 with Retry-After, nothing half done, recovery without a restart.
 
+use onsale_application::{
+    error::StoreError,
+    housekeeping::Sweeper,
+    transaction::{Transaction, UnitOfWork},
+};
+use onsale_infrastructure::postgres::Postgres;
 use onsale_local_stack::{Stack, StackConfig};
-use onsale_test_support::{App, Client, World};
+use onsale_test_support::{App, Client, Sql, World};
 use serde_json::json;
 
 use crate::lane::policy;
@@ -123,4 +129,40 @@ async fn while_postgresql_is_away_nothing_is_half_done_and_afterwards_all_goes_o
         })
         .await;
     stack.stop().await.unwrap();
+}
+
+/// Ends every connection to the database, on a thread of its own. The caller's thread does nothing else meanwhile, so whoever
+/// has one of them there does not know that it is dead.
+fn end_connections(database_url: &str) {
+    let url = database_url.to_owned();
+    let end = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut sql = Sql::connect(&url).await;
+            let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            let ended = sql.number(&format!("SELECT count(pg_terminate_backend(pid)) AS n {others}")).await;
+            assert!(ended > 0, "there was none");
+            while sql.number(&format!("SELECT count(*) AS n {others}")).await > 0 {}
+        });
+    };
+    std::thread::spawn(end).join().unwrap();
+}
+
+#[tokio::test]
+async fn a_read_and_a_begin_are_sent_again_when_their_connection_was_dead_and_a_write_is_not() {
+    World::with(async |world| {
+        let runtime = tokio::runtime::Handle::current();
+        let postgres = Postgres::new(&world.config().database, &runtime).unwrap();
+        assert!(postgres.ready().await.unwrap());
+        end_connections(&world.database_url);
+        assert!(postgres.ready().await.unwrap(), "a read");
+        end_connections(&world.database_url);
+        postgres.begin().await.unwrap().rollback().await.unwrap();
+        end_connections(&world.database_url);
+        // It may have been done already.
+        let swept = postgres.sweep_holds(1).await;
+        assert!(matches!(swept, Err(StoreError::Unavailable(_))), "{swept:?}");
+        assert_eq!(postgres.sweep_holds(1).await.unwrap(), 0);
+    })
+    .await;
 }

@@ -220,6 +220,23 @@ async fn a_wallet_is_never_negative_and_equals_its_entries() {
         };
         assert_refused(&mut sql, "but its entries say", &new(1)).await;
         sql.run(&new(0)).await.unwrap();
+        // An entry of a wallet says what the wallet holds afterwards, and the wallet does hold it.
+        let charge = |balance: i64, entry: &str| {
+            let posting = Uuid::new_v4();
+            format!(
+                "UPDATE ledger_accounts SET balance_minor = {balance} WHERE id = '{id}';
+                 INSERT INTO ledger_transactions (id, kind, reference_id) VALUES ('{posting}', 'charge', '{posting}');
+                 INSERT INTO ledger_entries (transaction_id, account_id, amount_minor, balance_after_minor)
+                 SELECT '{posting}', id, CASE kind WHEN 'wallet' THEN 5 ELSE -5 END,
+                     CASE kind WHEN 'wallet' THEN {entry}::bigint END
+                 FROM ledger_accounts WHERE id = '{id}' OR kind = 'external_cash'"
+            )
+        };
+        assert_refused(&mut sql, "but its entries say", &charge(0, "5")).await;
+        assert_refused(&mut sql, "does not follow", &charge(7, "7")).await;
+        assert_refused(&mut sql, "does not follow", &charge(0, "NULL")).await;
+        sql.run(&charge(5, "5")).await.unwrap();
+        assert_refused(&mut sql, "does not follow", &charge(5, "5")).await;
     })
     .await;
 }

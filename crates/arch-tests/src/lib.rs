@@ -103,6 +103,7 @@ mod tests {
                 "chrono",
                 "clap",
                 "hex",
+                "mimalloc",
                 "prometheus",
                 "serde",
                 "serde_json",

@@ -37,18 +37,19 @@ fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Whose access token the request shows.
-pub(crate) fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
-    let state = state(request)?;
+/// Whose access token the request shows, if it is genuine.
+pub(crate) fn whose(request: &HttpRequest) -> Option<Identity> {
     let token = header(request, &header::AUTHORIZATION)
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let identity = token
-        .and_then(|token| state.facades.accounts.identify(token))
-        .ok_or_else(|| ApiError::new(Code::Unauthenticated))?;
-    tracing::Span::current().record("user_id", tracing::field::display(identity.user_id));
-    state.check_user_rate(identity.user_id)?;
+        .map(|(_, token)| token.trim())?;
+    state(request).ok()?.facades.accounts.identify(token)
+}
+
+/// The same, of a user who does not ask too often.
+pub(crate) fn identify(request: &HttpRequest) -> Result<Identity, ApiError> {
+    let identity = whose(request).ok_or_else(|| ApiError::new(Code::Unauthenticated))?;
+    state(request)?.check_user_rate(identity.user_id)?;
     Ok(identity)
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     body::{BodySize, BodyStream, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -19,6 +19,7 @@ use tracing::Instrument;
 
 use crate::{
     connections::{Connection, EndsInTime, Keeping, Rest, UnderWay},
+    extract::whose,
     problem::{ApiError, Code},
     routes,
     state::ApiState,
@@ -55,18 +56,13 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
     if head_only {
         request.head_mut().method = Method::GET;
     }
-    let span = tracing::info_span!(
-        "request",
-        request_id = %id,
-        %method,
-        path = request.path(),
-        user_id = tracing::field::Empty
-    );
+    // The id alone: what else is worth knowing is added to the lines that are written.
+    let span = tracing::info_span!("request", request_id = %id);
     // Handlers and extractors that fail have answered by now; an error here can only come from the framework itself.
     let response = next.call(request).instrument(span.clone()).await?;
     let _in_span = span.enter();
 
-    let rewritten = response.response().error().map(|error| problem_of(error, &id));
+    let rewritten = response.response().error().map(|error| problem_of(error, &id, &method, response.request()));
     let (mut response, problem) = match rewritten {
         Some((code, rewritten)) => (response.into_response(rewritten), Some(code)),
         None => (response.map_into_boxed_body(), None),
@@ -82,11 +78,11 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
         known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
         _ => "OTHER",
     };
-    let route = response.request().match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let route = routes::pattern_of(response.request().path()).unwrap_or("unmatched");
     let status = response.status().as_u16();
     let seconds = started.elapsed().as_secs_f64();
-    state.metrics.requests.with_label_values(&[method, route.as_str(), &status.to_string()]).observe(seconds);
-    count_outcome(&state, method, &route, problem);
+    state.metrics.requests.with_label_values(&[method, route, &status.to_string()]).observe(seconds);
+    count_outcome(&state, method, route, problem);
     tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
     let under_way = under_way.filter(|_| response.response().extensions().get::<EndsInTime>().is_none());
     drop(in_flight);
@@ -97,7 +93,13 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
 }
 
 /// The final form of a problem, and the one log line about it when somebody should look.
-fn problem_of(error: &Error, request_id: &str) -> (Code, actix_web::HttpResponse) {
+fn problem_of(
+    error: &Error,
+    request_id: &str,
+    method: &Method,
+    request: &HttpRequest,
+) -> (Code, actix_web::HttpResponse) {
+    let path = request.path();
     let Some(api_error) = error.as_error::<ApiError>() else {
         let status = error.as_response_error().status_code().as_u16();
         let code = match status {
@@ -107,7 +109,7 @@ fn problem_of(error: &Error, request_id: &str) -> (Code, actix_web::HttpResponse
             400..=499 => Code::MalformedRequest,
             _ => Code::Internal,
         };
-        tracing::warn!(%error, "the framework refused the request");
+        tracing::warn!(%method, path, %error, "the framework refused the request");
         return (code, ApiError::new(code).response(request_id));
     };
     if let Some(cause) = &api_error.cause {
@@ -117,10 +119,12 @@ fn problem_of(error: &Error, request_id: &str) -> (Code, actix_web::HttpResponse
             chain = format!("{chain}: {next}");
             source = next.source();
         }
+        let user_id = whose(request).map(|identity| tracing::field::display(identity.user_id));
         if api_error.code == Code::Internal {
-            tracing::error!(cause = chain, "a request failed");
+            tracing::error!(%method, path, user_id, cause = chain, "a request failed");
         } else {
-            tracing::warn!(code = api_error.code.as_str(), cause = chain, "a request was turned away");
+            let code = api_error.code.as_str();
+            tracing::warn!(%method, path, user_id, code, cause = chain, "a request was turned away");
         }
     }
     (api_error.code, api_error.response(request_id))

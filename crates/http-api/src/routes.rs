@@ -1,5 +1,7 @@
 //! The one table of everything that is served.
 
+use std::sync::LazyLock;
+
 use crate::code::Code::{
     self, AlreadyPaid, AmountOutOfRange, BadCredentials, BodyTooLarge, BodyTooSlow, Busy, ConfirmationRequired,
     EmailTaken, Forbidden, HasSales, IdempotencyInFlight, IdempotencyKeyInvalid, IdempotencyKeyRequired,
@@ -242,6 +244,24 @@ pub(crate) fn answers_head(path: &str) -> bool {
     !matches(EVENTS, path)
 }
 
+/// The patterns by how many parts they have, so that few must be looked at.
+static PATTERNS: LazyLock<Vec<Vec<&str>>> = LazyLock::new(|| {
+    let mut by_parts: Vec<Vec<&str>> = Vec::new();
+    for route in ROUTES {
+        let parts = route.path.split('/').count();
+        by_parts.resize_with(by_parts.len().max(parts + 1), Vec::new);
+        if let Some(patterns) = by_parts.get_mut(parts).filter(|patterns| !patterns.contains(&route.path)) {
+            patterns.push(route.path);
+        }
+    }
+    by_parts
+});
+
+/// The pattern that a path is served by. The framework would match the whole tree of routes again to tell.
+pub(crate) fn pattern_of(path: &str) -> Option<&'static str> {
+    PATTERNS.get(path.split('/').count())?.iter().copied().find(|pattern| matches(pattern, path))
+}
+
 fn matches(pattern: &str, path: &str) -> bool {
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     loop {
@@ -264,5 +284,8 @@ mod tests {
         assert_eq!(methods_of("/api/v1/reservations/7"), ["GET", "DELETE", "HEAD"]);
         assert!(methods_of("/api/v1/reservations/").is_empty());
         assert!(methods_of("/nowhere").is_empty());
+        assert_eq!(pattern_of("/api/v1/reservations/7"), Some("/api/v1/reservations/{id}"));
+        assert_eq!(pattern_of("/api/v1/nowhere"), None);
+        assert_eq!(pattern_of("/"), None);
     }
 }

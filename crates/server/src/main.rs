@@ -14,6 +14,10 @@ use onsale_infrastructure::postgres::{Postgres, migrations};
 use onsale_local_stack::{Stack, StackConfig};
 use onsale_server::{config::Config, demo, dev, line_checks, mint, reporting, serve, telemetry, wiring};
 
+/// Requests allocate many small things and free them on the same thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Concert ticketing that survives the minute tickets go on sale.

@@ -23,8 +23,13 @@ pub trait Ids: Send + Sync + 'static {
 /// Work that goes on by itself.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Work that keeps a processor busy and waits for nothing.
+pub type Work = Box<dyn FnOnce() + Send>;
+
 /// Runs work to its end in the background, whatever becomes of whoever asked for it.
 pub trait Tasks: Send + Sync + 'static {
     /// Starts it.
     fn spawn(&self, task: Task);
+    /// Starts work that would hold up whatever else its thread has to do; it MUST have a thread of its own meanwhile.
+    fn compute(&self, work: Work);
 }

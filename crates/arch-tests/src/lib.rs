@@ -104,6 +104,7 @@ mod tests {
                 "clap",
                 "hex",
                 "mimalloc",
+                "plotters",
                 "prometheus",
                 "serde",
                 "serde_json",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use onsale_application::{
-    context::{Clock, Ids, Task, Tasks},
+    context::{Clock, Ids, Task, Tasks, Work},
     line::Seeds,
 };
 use onsale_domain::queue::DrawSeed;
@@ -50,5 +50,9 @@ pub struct Background(pub tokio::runtime::Handle);
 impl Tasks for Background {
     fn spawn(&self, task: Task) {
         self.0.spawn(task);
+    }
+
+    fn compute(&self, work: Work) {
+        self.0.spawn_blocking(work);
     }
 }

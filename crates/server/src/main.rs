@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use onsale_domain::{account::Role, ids::ConcertId};
 use onsale_infrastructure::postgres::{Postgres, migrations};
 use onsale_local_stack::{Stack, StackConfig};
-use onsale_server::{config::Config, demo, dev, line_checks, mint, reporting, serve, telemetry, wiring};
+use onsale_server::{config::Config, demo, dev, line_checks, mint, plan, reporting, serve, telemetry, wiring};
 
 /// Requests allocate many small things and free them on the same thread.
 #[global_allocator]
@@ -74,6 +74,8 @@ enum Command {
         #[command(subcommand)]
         command: LineCommand,
     },
+    /// A sale before it happens: waits, when it sells out, the settings to use, and what machines it takes.
+    Plan(Box<plan::Arguments>),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -241,6 +243,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             let report = instance.api.facades.line.report(ConcertId(concert)).await?;
             print_lines(&reporting::lines(&report));
         }
+        Command::Plan(arguments) => print!("{}", plan::run(&arguments).await?),
         Command::Openapi => print!("{}", onsale_http_api::openapi::text()),
     }
     Ok(ExitCode::SUCCESS)

@@ -8,8 +8,10 @@ use onsale_domain::{
     concert::SaleState,
     fault::Faults,
     ids::{ConcertId, UserId},
+    plan::{self, LineNow},
     queue::{self, QueuePolicy, odds},
 };
+use tokio::sync::oneshot;
 
 use super::{
     guard::PollGuard,
@@ -67,8 +69,13 @@ pub trait Line: Send + Sync {
     async fn apply(&self, concert: &Concert) -> Result<Ticked, LineError>;
     /// Calls `count` fans now, within the limit.
     async fn admit(&self, actor: UserId, concert: ConcertId, count: i64) -> Result<Admitted, LineError>;
-    /// What other settings would do to those who wait.
-    async fn forecast(&self, concert: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError>;
+    /// What other settings would do to those who wait or are registered, or to `fans`; also of a draft. Changes nothing.
+    async fn forecast(
+        &self,
+        concert: ConcertId,
+        policy: QueuePolicy,
+        fans: Option<i64>,
+    ) -> Result<Forecasting, LineError>;
     /// Whether the line was fair; of a concert in any stage.
     async fn report(&self, concert: ConcertId) -> Result<LineReport, LineError>;
 }
@@ -539,18 +546,35 @@ impl<P: LineDatabase, L: LineStore, T: QueueTokens + Receipts, C: Clock + Ids + 
         Ok(Admitted { count: promoted, why_fewer })
     }
 
-    async fn forecast(&self, concert_id: ConcertId, policy: QueuePolicy) -> Result<Forecasting, LineError> {
+    async fn forecast(
+        &self,
+        concert_id: ConcertId,
+        policy: QueuePolicy,
+        fans: Option<i64>,
+    ) -> Result<Forecasting, LineError> {
         let then = policy.check()?;
-        let concert = self.concert(concert_id).await?;
-        if concert.sale_state == SaleState::Scheduled {
-            let forecast = queue::forecast(&concert.policy, &then, 0, 0, 0, None);
-            return Ok(Forecasting { waiting: 0, active: 0, forecast });
+        let now = self.keeper.context.now();
+        let concert = self.keeper.database.concert(concert_id, now).await?.ok_or(LineError::NoConcert)?;
+        let mut line = LineNow { waiting: 0, active: 0, next_promotion_ms: 0, pace: None };
+        if !matches!(concert.sale_state, SaleState::Draft | SaleState::Scheduled) {
+            let snapshot = self.snapshot(concert_id).await?;
+            let LineStats { waiting, registered, active, .. } = snapshot.stats;
+            line = LineNow { waiting: waiting + registered, active, pace: snapshot.pace, ..line };
+            // A pre-queue moves as soon as it opens.
+            if concert.sale_state != SaleState::PreQueue {
+                line.next_promotion_ms = snapshot.next_promotion_ms();
+            }
         }
-        let snapshot = self.snapshot(concert_id).await?;
-        let LineStats { waiting, active, .. } = snapshot.stats;
-        let next_ms = snapshot.next_promotion_ms();
-        let forecast = queue::forecast(&concert.policy, &then, waiting, active, next_ms, snapshot.pace);
-        Ok(Forecasting { waiting, active, forecast })
+        line.waiting = fans.unwrap_or(line.waiting);
+        let unfinished = || StoreError::Unavailable("the dry run was not finished".into());
+        let one_of_few = Arc::clone(&self.keeper.forecasts).acquire_owned().await.map_err(|_| unfinished())?;
+        let (tell, told) = oneshot::channel();
+        self.keeper.tasks.compute(Box::new(move || {
+            drop(tell.send(plan::forecast(&concert.policy, &then, &line)));
+            drop(one_of_few);
+        }));
+        let forecast = told.await.map_err(|_| unfinished())?;
+        Ok(Forecasting { waiting: line.waiting, active: line.active, forecast })
     }
 
     async fn report(&self, concert: ConcertId) -> Result<LineReport, LineError> {

@@ -14,7 +14,7 @@ use onsale_domain::{
     queue::{DrawSeed, Eta},
 };
 use parking_lot::Mutex;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, Semaphore};
 use uuid::Uuid;
 
 use super::{
@@ -49,6 +49,8 @@ const TURNS: i64 = 5_000;
 const CHECK_EVERY_MS: i64 = 10_000;
 /// Estimates noted per line between two ticks.
 const TOLD: usize = 100;
+/// Dry runs at once; each keeps a processor busy for some 10 ms, and less than 100.
+const FORECASTS_AT_ONCE: usize = 2;
 
 /// What the line needs of the database.
 pub trait LineDatabase:
@@ -96,6 +98,7 @@ pub struct Keeper<P, L, C> {
     /// Time, ids and seeds.
     pub context: C,
     pub(super) tasks: Arc<dyn Tasks>,
+    pub(super) forecasts: Arc<Semaphore>,
     lanes: Mutex<HashMap<ConcertId, Arc<Lane>>>,
     seeds: Mutex<HashMap<ConcertId, DrawSeed>>,
     /// Commitments of opening draws, as far as they cannot change any more.
@@ -130,6 +133,7 @@ impl<P: LineDatabase, L: LineStore, C: Clock + Ids + Seeds + Clone> Keeper<P, L,
             lines,
             context,
             tasks,
+            forecasts: Arc::new(Semaphore::new(FORECASTS_AT_ONCE)),
             lanes: Mutex::default(),
             seeds: Mutex::default(),
             commitments: Mutex::default(),

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use onsale_domain::{
-    concert::SaleState,
-    fault::Faults,
-    queue::{Eta, Forecast},
-};
+use onsale_domain::{concert::SaleState, fault::Faults, plan::Forecast, queue::Eta};
 use tokio::sync::watch;
 
 use super::{
@@ -175,7 +171,7 @@ pub enum LineError {
 /// What a change of the settings would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecasting {
-    /// Fans waiting now.
+    /// Fans waiting, or registered for the draw; as many as were asked about.
     pub waiting: i64,
     /// Fans active now.
     pub active: i64,

@@ -15,7 +15,7 @@ pub use estimate::{Eta, Pace, PaceMeter, calm_poll_after_ms, eta, eta_error_secs
 pub use fairness::{AdmissionFact, FairnessReport, WaitingTimes};
 pub use log::{LogEntry, LogFault, LogHash, LogKind, batch_hash, check_log, place_hash};
 pub use odds::{Stock, odds};
-pub use policy::{Forecast, ForecastRow, PolicyWarning, QueuePolicy, Setting, forecast};
+pub use policy::{PolicyWarning, QueuePolicy, Setting};
 
 /// The position of the fan with `number`: 1 for the first who is not active yet.
 ///

@@ -1,8 +1,7 @@
-//! The settings of a line, and what a change of them would do.
+//! The settings of a line. What a change of them would do is told by [`crate::plan::forecast`].
 
 use serde::{Deserialize, Serialize};
 
-use super::{Eta, Pace, eta};
 use crate::fault::Faults;
 
 /// A setting, for whoever shows or checks it.
@@ -150,56 +149,6 @@ impl QueuePolicy {
     }
 }
 
-/// The wait at one position, with the settings of now and with those asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ForecastRow {
-    /// Position in line.
-    pub position: i64,
-    /// The wait as things are.
-    pub now: Eta,
-    /// The wait with the other settings.
-    pub then: Eta,
-}
-
-/// What other settings would do to those who wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forecast {
-    /// The head, the middle, the ninth tenth and the end of the line; fewer when fewer wait.
-    pub rows: Vec<ForecastRow>,
-    /// How many active fans are above the new limit; they finish their turns, and nobody is promoted until they have.
-    pub active_above_limit: i64,
-}
-
-/// A dry run: the waits with `now` and with `then`. The measured pace speaks for today's settings only; for the others it
-/// is scaled by the ratio of the planned rates.
-pub fn forecast(
-    now: &QueuePolicy,
-    then: &QueuePolicy,
-    waiting: i64,
-    active: i64,
-    next_promotion_ms: i64,
-    pace: Option<Pace>,
-) -> Forecast {
-    let planned = |policy: &QueuePolicy| {
-        f64::from(policy.batch.min(policy.active_limit)) / f64::from(policy.interval_secs.max(1))
-    };
-    let ratio = planned(then) / planned(now).max(f64::MIN_POSITIVE);
-    let scaled = pace.map(|pace| Pace { fast: pace.fast * ratio, slow: pace.slow * ratio });
-    let next_then_ms = next_promotion_ms.min(i64::from(then.interval_secs) * 1_000);
-    let mut positions = vec![1, waiting / 2, waiting * 9 / 10, waiting];
-    positions.retain(|position| (1..=waiting).contains(position));
-    positions.dedup();
-    let rows = positions
-        .into_iter()
-        .map(|position| ForecastRow {
-            position,
-            now: eta(now, position, next_promotion_ms, pace),
-            then: eta(then, position, next_then_ms, scaled),
-        })
-        .collect();
-    Forecast { rows, active_above_limit: (active - i64::from(then.active_limit)).max(0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,18 +182,5 @@ mod tests {
         let faults = wrong.check().expect_err("wrong");
         let fields: Vec<_> = faults.iter().map(|f| f.field.as_str()).collect();
         assert_eq!(fields, ["interval_secs", "batch", "active_limit", "claim_secs", "active_absolute_secs"]);
-    }
-
-    #[test]
-    fn a_dry_run_tells_what_a_change_does() {
-        let now = QueuePolicy::default();
-        let twice = QueuePolicy { batch: 840, active_limit: 1_000, ..now };
-        let told = forecast(&now, &twice, 42_000, 1_500, 60_000, None);
-        assert_eq!(told.rows.iter().map(|row| row.position).collect::<Vec<_>>(), [1, 21_000, 37_800, 42_000]);
-        let last = told.rows.last().expect("rows");
-        assert_eq!((last.now.low_secs, last.then.low_secs), (6_000, 3_000));
-        assert_eq!(told.active_above_limit, 500);
-        assert!(forecast(&now, &twice, 0, 0, 0, None).rows.is_empty());
-        assert_eq!(forecast(&now, &twice, 1, 0, 0, None).rows.len(), 1);
     }
 }

@@ -10,13 +10,14 @@ use onsale_application::{
 };
 use onsale_domain::{
     concert::SaleState,
+    fault::Faults,
     ids::ConcertId,
     queue::{Eta, PolicyWarning, QueuePolicy},
 };
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Value, json};
 use utoipa::{
-    PartialSchema, ToSchema,
+    IntoParams, PartialSchema, ToSchema,
     openapi::{
         ArrayBuilder, KnownFormat, ObjectBuilder, Ref, RefOr, Schema, SchemaFormat,
         schema::{AdditionalProperties, Type},
@@ -27,7 +28,8 @@ use uuid::Uuid;
 use super::{ApiResult, private, queue::EtaDto};
 use crate::{
     conditional::version_etag,
-    extract::{Id, IfMatch, Json, Operator, State},
+    extract::{Id, IfMatch, Json, Operator, Query, State},
+    problem::ApiError,
 };
 
 /// Settings of a line, and in answers what should be looked at once more.
@@ -355,6 +357,25 @@ pub struct LineMessage {
     message: String,
 }
 
+/// Of how many fans.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ForecastQuery {
+    /// As if so many stood in line, 1 to 10,000,000; those who do when not given.
+    #[param(minimum = 1, maximum = 10_000_000)]
+    fans: Option<i64>,
+}
+
+impl ForecastQuery {
+    fn fans(&self) -> Result<Option<i64>, ApiError> {
+        match self.fans {
+            None | Some(1..=10_000_000) => Ok(self.fans),
+            Some(_) => Err(ApiError::parameters(&Faults::one("fans", "must be 1 to 10000000"))),
+        }
+    }
+}
+
 /// The wait at one position.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ForecastRow)]
@@ -370,7 +391,7 @@ pub struct ForecastRowDto {
 /// What other settings would do.
 #[derive(Serialize, ToSchema)]
 pub struct QueueForecast {
-    /// Fans waiting now.
+    /// Fans waiting, or registered for the draw; as many as `fans` says when it is given.
     #[schema(example = 42_000)]
     waiting: i64,
     /// Fans active now.
@@ -413,13 +434,21 @@ pub(crate) async fn write_message(operator: Operator, state: State, id: Id, body
 
 /// Try settings without using them
 ///
-/// What would these settings do to those who wait? Changes nothing.
-#[utoipa::path(operation_id = "forecastQueue", params(("id" = Uuid, Path, description = "Concert")),
+/// What would these settings do to those who wait, or who are registered for the draw? A simulation by the rules of
+/// the line, also of a draft, with as many fans as `fans` says. Nobody joins or leaves in it. Changes nothing.
+#[utoipa::path(operation_id = "forecastQueue", params(("id" = Uuid, Path, description = "Concert"), ForecastQuery),
     request_body = QueuePolicyDto,
     responses((status = 200, description = "The waits now and then", body = QueueForecast)))]
 #[post("/admin/concerts/{id}/queue/forecast")]
-pub(crate) async fn forecast(_operator: Operator, state: State, id: Id, body: Json<QueuePolicyDto>) -> ApiResult {
-    let told = state.facades.line.forecast(ConcertId(id.0), body.value.into()).await?;
+pub(crate) async fn forecast(
+    _operator: Operator,
+    state: State,
+    id: Id,
+    query: Query<ForecastQuery>,
+    body: Json<QueuePolicyDto>,
+) -> ApiResult {
+    let fans = query.0.fans()?;
+    let told = state.facades.line.forecast(ConcertId(id.0), body.value.into(), fans).await?;
     let Forecasting { waiting, active, forecast } = told;
     let eta = |eta: Eta| EtaDto { low: eta.low_secs, high: eta.high_secs };
     let rows = forecast.rows.into_iter();

@@ -38,6 +38,7 @@ mod model;
 mod money;
 mod one_home;
 mod places;
+mod planning;
 mod plans;
 mod races;
 mod recovery;

@@ -26,6 +26,16 @@ async fn operators_admit_forecast_and_speak_and_the_audit_log_has_it_all() {
         let last = told["positions"].as_array().unwrap().last().unwrap().clone();
         assert_eq!((told["waiting"].as_i64(), last["position"].as_i64()), (Some(8), Some(8)));
         assert!(last["then"]["low"].as_i64() < last["now"]["low"].as_i64(), "{told}");
+        assert_eq!(told["active"], 0, "{told}");
+        // Of as many as one asks about.
+        let many = operator.post(&format!("{admin}/queue/forecast?fans=70000"), faster.clone()).await.expect(200).json;
+        assert_eq!((&many["waiting"], &many["positions"][3]["position"]), (&json!(70_000), &json!(70_000)), "{many}");
+        for query in ["fans=0", "fans=10000001"] {
+            let path = format!("{admin}/queue/forecast?{query}");
+            operator.post(&path, faster.clone()).await.expect_problem(422, "validation_failed");
+        }
+        let path = format!("{admin}/queue/forecast?fan=1");
+        operator.post(&path, faster.clone()).await.expect_problem(400, "malformed_request");
         assert_eq!(operator.get(&format!("{admin}/queue/policy")).await.expect(200).json, before.json);
         let mut wrong = faster.clone();
         wrong["batch"] = json!(0);

@@ -151,6 +151,13 @@ impl Stack {
     }
 }
 
+/// The processes of the PostgreSQL and the Redis that run in a folder, with their names: those that run, where the system tells.
+pub fn processes(data_dir: &Path) -> Vec<(&'static str, u32)> {
+    let noted = [("postgres", postgres::noted(data_dir)), ("redis", redis_single::noted(data_dir))];
+    let running = |(name, file): (&'static str, PathBuf)| Some((name, u32::try_from(process::noted(&file)?).ok()?));
+    noted.into_iter().filter_map(running).collect()
+}
+
 /// Refuses a second stack in the same folder. The lock ends with the process that has it, however that ends.
 fn lock(data_dir: &Path) -> Result<File, StackError> {
     let path = data_dir.join("lock");

@@ -117,7 +117,7 @@ async fn data_folder(data_dir: &Path, user: Option<&User>) -> Result<PathBuf, St
 }
 
 /// Where the process of this PostgreSQL is noted.
-fn noted(data_dir: &Path) -> PathBuf {
+pub(crate) fn noted(data_dir: &Path) -> PathBuf {
     data_dir.join("postgres.process")
 }
 

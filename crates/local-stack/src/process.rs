@@ -34,13 +34,17 @@ fn note(file: &Path, pid: i32) -> Result<(), StackError> {
     std::fs::write(file, format!("{pid} {start}\n")).map_err(io(format!("cannot write {}", file.display())))
 }
 
+/// The process that was noted, if it still runs.
+pub(crate) fn noted(file: &Path) -> Option<i32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut words = text.split_whitespace();
+    let (pid, start) = (words.next()?.parse().ok()?, words.next()?);
+    state_and_start(pid).is_some_and(|(_, since)| since == start).then_some(pid)
+}
+
 /// Ends the process that was noted, if it still runs: first in order, then at once.
 pub(crate) async fn end_noted(file: &Path, stop_with: Signal) -> Result<(), StackError> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let mut words = text.split_whitespace();
-    if let (Some(pid), Some(start)) = (words.next().and_then(|word| word.parse::<i32>().ok()), words.next())
-        && state_and_start(pid).is_some_and(|(_, since)| since == start)
-    {
+    if let Some(pid) = noted(file) {
         end(pid, stop_with).await?;
     }
     drop(std::fs::remove_file(file));

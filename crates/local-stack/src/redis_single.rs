@@ -79,7 +79,7 @@ impl Redis {
 }
 
 /// Where the process of this Redis is noted.
-fn noted(data_dir: &Path) -> PathBuf {
+pub(crate) fn noted(data_dir: &Path) -> PathBuf {
     data_dir.join("redis.process")
 }
 

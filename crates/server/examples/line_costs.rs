@@ -36,6 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
 const SMALL: usize = 10_000;
+const TOKENS_LIVE_SECS: i64 = 86_400;
 
 fn binaries() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned()
@@ -213,7 +214,8 @@ async fn polls_joins_promotions(bench: &mut Bench, crowd: usize) {
     let (_, filled) = bench.join(&large, users(crowd - SMALL)).await;
     let bytes = (bench.memory().await - before) / (crowd - SMALL) as f64;
     println!("Redis: {bytes:.0} bytes per waiting fan; {:.0} joins/s while filling", (crowd - SMALL) as f64 / filled);
-    let minted = mint::mint(&bench.app.config, &bench.app.instance.postgres, SMALL, 0, "b").await.unwrap();
+    let minted =
+        mint::mint(&bench.app.config, &bench.app.instance.postgres, SMALL, 0, "b", TOKENS_LIVE_SECS).await.unwrap();
     let ids: Vec<UserId> = minted.iter().map(|fan| UserId(fan.user_id)).collect();
     let mut files = vec![];
     for concert in [&small, &large] {
@@ -318,7 +320,8 @@ async fn draw(bench: &mut Bench, crowd: usize) {
 
 async fn streams(bench: &mut Bench, count: usize) {
     let concert = bench.concert(SaleState::OnSale).await;
-    let minted = mint::mint(&bench.app.config, &bench.app.instance.postgres, count, 0, "s").await.unwrap();
+    let minted =
+        mint::mint(&bench.app.config, &bench.app.instance.postgres, count, 0, "s", TOKENS_LIVE_SECS).await.unwrap();
     let ids: Vec<UserId> = minted.iter().map(|fan| UserId(fan.user_id)).collect();
     let (tickets, _) = bench.join(&concert, ids).await;
     let by_user: std::collections::HashMap<_, _> =

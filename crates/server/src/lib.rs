@@ -6,6 +6,7 @@ pub mod demo;
 pub mod dev;
 pub mod html;
 pub mod line_checks;
+pub mod load;
 pub mod mint;
 pub mod plan;
 pub mod reporting;

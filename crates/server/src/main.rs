@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use onsale_domain::{account::Role, ids::ConcertId};
 use onsale_infrastructure::postgres::{Postgres, migrations};
 use onsale_local_stack::{Stack, StackConfig};
-use onsale_server::{config::Config, demo, dev, line_checks, mint, plan, reporting, serve, telemetry, wiring};
+use onsale_server::{config::Config, demo, dev, line_checks, load, mint, plan, reporting, serve, telemetry, wiring};
 
 /// Requests allocate many small things and free them on the same thread.
 #[global_allocator]
@@ -76,6 +76,11 @@ enum Command {
     },
     /// A sale before it happens: waits, when it sells out, the settings to use, and what machines it takes.
     Plan(Box<plan::Arguments>),
+    /// Load runs: send fans to a server and judge what it did; remove what runs made.
+    Load {
+        #[command(subcommand)]
+        command: load::LoadCommand,
+    },
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -214,7 +219,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             let config = Config::load(config.config.as_deref())?;
             let postgres = Postgres::new(&config.database, &tokio::runtime::Handle::current())?;
             let mut out = std::io::stdout().lock();
-            for token in mint::mint(&config, &postgres, fans, balance, &prefix).await? {
+            let ttl_secs = config.access_ttl_secs;
+            for token in mint::mint(&config, &postgres, fans, balance, &prefix, ttl_secs).await? {
                 writeln!(out, "{}", serde_json::to_string(&token)?)?;
             }
         }
@@ -244,6 +250,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
             print_lines(&reporting::lines(&report));
         }
         Command::Plan(arguments) => print!("{}", plan::run(&arguments).await?),
+        Command::Load { command } => return Box::pin(load::command(command)).await,
         Command::Openapi => print!("{}", onsale_http_api::openapi::text()),
     }
     Ok(ExitCode::SUCCESS)
@@ -282,7 +289,8 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
     let (mut stack, database_url, redis_url) = match given {
         Some((database_url, redis_url)) => (None, database_url, redis_url),
         None => {
-            let stack = Stack::start(StackConfig { data_dir, durable: true, max_connections: 100 }).await?;
+            let config = StackConfig { data_dir: data_dir.clone(), durable: true, max_connections: 100 };
+            let stack = Stack::start(config).await?;
             let urls = (stack.database_url().to_owned(), stack.redis_url().to_owned());
             (Some(stack), urls.0, urls.1)
         }
@@ -305,6 +313,8 @@ async fn develop(data_dir: PathBuf, bind: &str) -> Result<(), Failure> {
         if seed(&config).await? {
             tracing::info!("demo data added");
         }
+        // For as long as it serves.
+        let _running = dev::note_running(&data_dir, &config, &listener.local_addr()?.to_string())?;
         println!("API           http://{bind}/api/v1");
         println!("Swagger UI    http://{bind}/docs/");
         println!("Metrics       http://{bind}/metrics");

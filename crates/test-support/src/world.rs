@@ -259,8 +259,9 @@ impl App {
 
     /// Many fans at once, whose wallets hold `balance_minor`.
     pub async fn fans(&self, count: usize, balance_minor: i64) -> Vec<Client> {
-        let minted =
-            mint::mint(&self.config, &self.instance.postgres, count, balance_minor, "t").await.expect("tokens");
+        let (config, postgres) = (&self.config, &self.instance.postgres);
+        let minted = mint::mint(config, postgres, count, balance_minor, "t", config.access_ttl_secs).await;
+        let minted = minted.expect("tokens");
         minted
             .into_iter()
             .map(|token| {

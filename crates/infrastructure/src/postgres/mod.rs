@@ -10,6 +10,7 @@ mod idempotency;
 mod keyset;
 mod line;
 mod line_records;
+pub mod load_runs;
 pub mod migrations;
 mod places;
 mod pool;

@@ -129,6 +129,14 @@ impl RedisLines {
         LINE_KEYS.map(|name| format!("{}:line:{{{concert}}}:{name}", self.prefix))
     }
 
+    /// Removes the keys of a line; answers how many there were. Nothing else does, and they have no time to live: a line lasts as
+    /// long as its concert, and concerts stay, but for those of load runs.
+    pub async fn forget(&self, concert: ConcertId) -> Result<i64, StoreError> {
+        let mut command = redis::cmd("UNLINK");
+        command.arg(self.keys(concert).as_slice());
+        self.redis.run(&command).await
+    }
+
     /// Runs a script for a line; answers its status and what it declares.
     async fn run(&self, concert: ConcertId, arguments: Arguments<'_>) -> Result<(i64, Reply), StoreError> {
         let (script, values) = arguments.checked()?;

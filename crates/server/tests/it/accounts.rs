@@ -153,7 +153,7 @@ async fn tokens_are_minted_only_where_that_is_switched_on() {
     World::with(async |world| {
         world.set("ONSALE_AUTH_ALLOW_TOKEN_MINT", "false");
         let app = world.app().await;
-        let refused = onsale_server::mint::mint(&app.config, &app.instance.postgres, 1, 0, "t").await;
+        let refused = onsale_server::mint::mint(&app.config, &app.instance.postgres, 1, 0, "t", 900).await;
         assert!(matches!(refused, Err(onsale_server::mint::MintError::SwitchedOff)));
         assert_eq!(world.sql().await.number("SELECT count(*) AS n FROM users").await, 0);
     })

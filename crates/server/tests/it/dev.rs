@@ -1,6 +1,7 @@
 //! `onsale dev` starts again on its data, whatever ended it.
 
 use std::{
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -77,6 +78,10 @@ async fn never_again_42_any_crash_is_followed_by_a_clean_start_with_the_same_com
     let mut dev = Dev::start(folder, port).await;
     assert_eq!(dev.concerts().await, 11);
     let first = [noted(folder, "postgres"), noted(folder, "redis")];
+    let running = folder.join("data/running.toml");
+    assert_eq!(std::fs::metadata(&running).unwrap().permissions().mode() & 0o777, 0o600, "it may have passwords");
+    let stores = onsale_local_stack::processes(&folder.join("data"));
+    assert_eq!(stores.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["postgres", "redis"]);
 
     // Killed: its stores live on, and are ended by the next start, which finds all its data.
     dev.kill();
@@ -124,4 +129,5 @@ async fn never_again_42_any_crash_is_followed_by_a_clean_start_with_the_same_com
     assert_eq!(dev.concerts().await, 11);
     kill(Pid::from_raw(i32::try_from(dev.child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert!(dev.child.wait().unwrap().success());
+    assert!(!running.exists() && onsale_local_stack::processes(&folder.join("data")).is_empty());
 }

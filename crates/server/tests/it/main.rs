@@ -34,6 +34,7 @@ mod history;
 mod holds;
 mod lane;
 mod line;
+mod load;
 mod model;
 mod money;
 mod one_home;

@@ -1,0 +1,183 @@
+//! Load runs: fans come to a server as a scenario says, and afterwards the server and its database are asked whether every promise
+//! was kept. `loadtest/run SCENARIO` starts one. A run that broke a promise has no speed.
+
+pub mod clean;
+pub mod crowd;
+pub mod k6;
+pub mod prepare;
+pub mod recorded;
+pub mod report;
+pub mod scenario;
+pub mod target;
+pub mod verdict;
+pub mod watch;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use onsale_application::context::Clock;
+use onsale_infrastructure::{postgres::Postgres, system::System};
+use uuid::Uuid;
+
+pub use prepare::{Fan, Job};
+
+use prepare::Asked;
+use report::{Machine, Run};
+use scenario::{Changes, Generator, Scenario};
+use target::{Place, Target};
+use watch::Watch;
+
+/// Whatever goes wrong in a run.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where runs are kept that are not told where.
+const RUNS: &str = "loadtest/runs";
+
+/// For so long beyond a run its tokens are good: what is judged afterwards takes a while.
+const TOKENS_OUTLIVE_SECS: i64 = 3_600;
+
+/// Time between the last answer to a fan and the verdict: lines write down what happened at their next tick.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// `onsale load`.
+#[derive(Debug, Subcommand)]
+pub enum LoadCommand {
+    /// Send the fans of a scenario to a server and judge what it did. `loadtest/run` is this, with everything it needs.
+    Run(Box<RunOptions>),
+    /// Remove the fans and concerts that runs made, with everything that hangs on them; say how much that was.
+    Clean(Place),
+}
+
+/// Options of `onsale load run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunOptions {
+    /// The name of a file in loadtest/scenarios, or a file that ends in .json.
+    pub scenario: String,
+    /// Which server.
+    #[command(flatten)]
+    pub place: Place,
+    /// How many fans come, instead of what the scenario says; at the same rates.
+    #[arg(long)]
+    pub fans: Option<usize>,
+    /// How many fans come each second at the highest rate; the shape of the arrivals stays.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// How many seats each show has.
+    #[arg(long)]
+    pub seats: Option<usize>,
+    /// A concert on sale to use instead of making one.
+    #[arg(long)]
+    pub concert: Option<Uuid>,
+    /// The show of that concert; its first one to come when not given.
+    #[arg(long, requires = "concert")]
+    pub show: Option<Uuid>,
+    /// Who sends the fans, instead of what the scenario says.
+    #[arg(long, value_enum)]
+    pub generator: Option<Generator>,
+    /// The folder for everything that the run writes; loadtest/runs/DATE-SCENARIO when not given.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Leave fans and concert for a look at them, as is done without this too.
+    #[arg(long, conflicts_with = "clean")]
+    pub keep: bool,
+    /// Remove afterwards what this and earlier runs made.
+    #[arg(long)]
+    pub clean: bool,
+}
+
+/// Runs a command. A run that did not pass is a failure.
+pub async fn command(command: LoadCommand) -> Result<ExitCode, Failure> {
+    match command {
+        LoadCommand::Run(options) => {
+            let passed = Box::pin(run(&options)).await?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        LoadCommand::Clean(place) => {
+            let config = place.find()?.config;
+            let postgres = Postgres::new(&config.database, &tokio::runtime::Handle::current())?;
+            print_lines(&Box::pin(clean::clean(&config, &postgres)).await?.lines())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print_lines(lines: &[String]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// Runs a scenario from start to end. Answers whether it passed.
+pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
+    let (name, scenario) = Scenario::read(&options.scenario)?;
+    let RunOptions { fans, rate, seats, generator, .. } = *options;
+    let scenario = scenario.with(Changes { fans, rate, seats, generator })?;
+    let ttl_secs = scenario.longest_secs().saturating_add(TOKENS_OUTLIVE_SECS);
+    let target = Target::find(&options.place, ttl_secs).await?;
+    let folder = folder(options.out.as_deref(), &name)?;
+    std::fs::write(folder.join("scenario.json"), serde_json::to_vec_pretty(&scenario)?)?;
+
+    let longest_secs = scenario.longest_secs();
+    eprintln!(
+        "{}: {} fans for {}, {longest_secs} s at most",
+        scenario.title,
+        scenario.fans,
+        target.base_urls.join(", ")
+    );
+    let asked = options.concert.map(|concert| Asked { concert, show: options.show });
+    let job = Box::pin(prepare::prepare(&target, &name, scenario, asked, folder, ttl_secs)).await?;
+
+    let watch = Watch::start(&target, target.processes.clone(), job.concert);
+    let recorded = match job.scenario.generator {
+        Generator::K6 => Box::pin(k6::drive(&job)).await,
+        Generator::Crowd => Box::pin(crowd::drive(&job)).await,
+    };
+    let samples = watch.stop().await;
+    let recorded = recorded?;
+
+    eprintln!("The fans have gone. What they were told is held against the database.");
+    tokio::time::sleep(SETTLE).await;
+    let findings = Box::pin(verdict::verdict(&target, &job, &recorded)).await?;
+    let run = Run {
+        name,
+        scenario: job.scenario,
+        command: command_line(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        same_machine: target.base_urls.iter().all(|url| target::is_here(url)),
+        base_urls: job.base_urls,
+        machine: Machine::here(),
+        recorded,
+        samples,
+        findings,
+    };
+    report::write(&job.folder, &run)?;
+
+    if asked.is_none()
+        && let Err(error) = prepare::close_sale(&target, job.concert).await
+    {
+        eprintln!("The sale of this run could not be closed: {error}");
+    }
+    if options.clean {
+        print_lines(&Box::pin(clean::clean(&target.config, &target.postgres)).await?.lines())?;
+    }
+    Ok(run.passed())
+}
+
+/// The folder of a run, which is there then. Its path is a whole one, as k6 works in it.
+fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf, Failure> {
+    let folder = match out {
+        Some(out) => out.to_owned(),
+        None => Path::new(RUNS).join(format!("{}-{name}", System.now().format("%Y-%m-%d-%H%M%S"))),
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    Ok(folder.canonicalize()?)
+}
+
+/// The command as it can be repeated anywhere.
+fn command_line() -> String {
+    std::iter::once("onsale".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}

@@ -3,6 +3,7 @@
 
 pub mod clean;
 pub mod crowd;
+pub mod fault;
 pub mod k6;
 pub mod prepare;
 pub mod recorded;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use prepare::{Fan, Job};
 
+use fault::Fault;
 use prepare::Asked;
 use report::{Machine, Run};
 use scenario::{Changes, Generator, Scenario};
@@ -79,6 +81,11 @@ pub struct RunOptions {
     /// Who sends the fans, instead of what the scenario says.
     #[arg(long, value_enum)]
     pub generator: Option<Generator>,
+    /// Kill a process of the server's machine so many seconds after the start, as NAME@SECONDS; may be given several times, in order.
+    /// Known are server, postgres and redis of `script/server`, which starts its stores again. The run then says how long it took
+    /// until 0.9 of the right answers came again; missing answers and slow ones are not judged.
+    #[arg(long = "fault", value_name = "NAME@SECONDS")]
+    pub faults: Vec<Fault>,
     /// The folder for everything that the run writes; loadtest/runs/DATE-SCENARIO when not given.
     #[arg(long)]
     pub out: Option<PathBuf>,
@@ -115,7 +122,11 @@ fn print_lines(lines: &[String]) -> std::io::Result<()> {
 pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
     let (name, scenario) = Scenario::read(&options.scenario)?;
     let RunOptions { fans, rate, seats, generator, .. } = *options;
-    let scenario = scenario.with(Changes { fans, rate, seats, generator })?;
+    let mut scenario = scenario.with(Changes { fans, rate, seats, generator })?;
+    if !options.faults.is_empty() {
+        scenario.limits.unanswered_share = 1.0;
+        scenario.limits.p95_ms.clear();
+    }
     let ttl_secs = scenario.longest_secs().saturating_add(TOKENS_OUTLIVE_SECS);
     let target = Target::find(&options.place, ttl_secs).await?;
     let folder = folder(options.out.as_deref(), &name)?;
@@ -132,16 +143,24 @@ pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
     let job = Box::pin(prepare::prepare(&target, &name, scenario, asked, folder, ttl_secs)).await?;
 
     let watch = Watch::start(&target, target.processes.clone(), job.concert);
+    let place = options.place.clone();
+    let processes = move || place.find().map(|found| found.processes).unwrap_or_default();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let faults = tokio::spawn(fault::strike(options.faults.clone(), processes, tell));
     let recorded = match job.scenario.generator {
         Generator::K6 => Box::pin(k6::drive(&job)).await,
         Generator::Crowd => Box::pin(crowd::drive(&job)).await,
     };
     let samples = watch.stop().await;
     let recorded = recorded?;
+    // One that was still to come has come to nothing.
+    faults.abort();
+    let struck: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
 
     eprintln!("The fans have gone. What they were told is held against the database.");
     tokio::time::sleep(SETTLE).await;
-    let findings = Box::pin(verdict::verdict(&target, &job, &recorded)).await?;
+    let mut findings = Box::pin(verdict::verdict(&target, &job, &recorded)).await?;
+    findings.extend(fault::findings(&options.faults, &struck, &recorded));
     let run = Run {
         name,
         scenario: job.scenario,

@@ -21,7 +21,9 @@ impl Machine {
     /// The one we run on. What it does not tell is empty or 0.
     pub fn here() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let kernel = read("/proc/sys/kernel/osrelease");
+        // Without what a distribution appends.
+        let release = read("/proc/sys/kernel/osrelease");
+        let kernel = release.split('-').next().unwrap_or_default();
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),

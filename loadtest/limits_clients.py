@@ -220,7 +220,7 @@ def join_script() -> str:
 
 
 class Bench:
-    """A database for pgbench alone, so that no server tends what pgbench has written."""
+    """A database for pgbench alone, so that no server ticks what pgbench has written."""
 
     CLIENTS = 16
 

@@ -80,7 +80,7 @@ pub trait Steering: Send + Sync {
         expected: i32,
         confirmed: Option<ConcertId>,
     ) -> Result<SaleNow, SteeringError>;
-    /// How a sale is that fans may see.
+    /// How the sale of a concert is that is public; a draft is not found.
     async fn now(&self, id: ConcertId) -> Result<SaleNow, SteeringError>;
 }
 

@@ -1,6 +1,6 @@
 //! Around every request: an id, a span, a log line, counters, and problems in their final form.
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc};
 
 use actix_web::{
     Error, HttpRequest,
@@ -78,18 +78,27 @@ pub(crate) async fn observe<B: MessageBody + 'static>(
         known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | "OPTIONS") => known,
         _ => "OTHER",
     };
-    let route = routes::pattern_of(response.request().path()).unwrap_or("unmatched");
+    let route = pattern_of(response.request());
     let status = response.status().as_u16();
     let seconds = started.elapsed().as_secs_f64();
-    state.metrics.requests.with_label_values(&[method, route, &status.to_string()]).observe(seconds);
-    count_outcome(&state, method, route, problem);
-    tracing::debug!(route, status, code = problem.map(Code::as_str), seconds, "answered");
+    state.metrics.requests.with_label_values(&[method, &route, &status.to_string()]).observe(seconds);
+    count_outcome(&state, method, &route, problem);
+    tracing::debug!(%route, status, code = problem.map(Code::as_str), seconds, "answered");
     let under_way = under_way.filter(|_| response.response().extensions().get::<EndsInTime>().is_none());
     drop(in_flight);
     if head_only && response.response().body().size() == BodySize::Stream {
         return Ok(response.map_body(|_, _| BoxBody::new(BodyStream::new(stream::empty::<Result<Bytes, Error>>()))));
     }
     Ok(response.map_body(|_, body| Keeping::around(body, rest, under_way)))
+}
+
+/// The pattern by which the request is served. The framework matches its whole tree of routes again to tell; it is asked about
+/// what is written unusually, like %72 for r, and about the pages of Swagger.
+fn pattern_of(request: &HttpRequest) -> Cow<'static, str> {
+    match routes::pattern_of(request.path()) {
+        Some(pattern) => Cow::Borrowed(pattern),
+        None => request.match_pattern().map_or(Cow::Borrowed("unmatched"), Cow::Owned),
+    }
 }
 
 /// The final form of a problem, and the one log line about it when somebody should look.

@@ -118,7 +118,7 @@ enum OperatorCommand {
 
 #[derive(Subcommand)]
 enum TokenCommand {
-    /// Make fans with wallets and print a token for each, as JSON lines.
+    /// Make fans with wallets and print a token for each, as JSON lines; `onsale load clean` removes them.
     Mint {
         /// How many.
         #[arg(long)]

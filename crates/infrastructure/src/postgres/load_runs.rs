@@ -222,7 +222,7 @@ impl Postgres {
         Ok(found)
     }
 
-    /// Makes concerts drafts again, which no sale can become: from then on nobody sees them and no server tends their lines, which
+    /// Makes concerts drafts again, which no sale can become: from then on nobody sees them and no server ticks their lines, which
     /// may be removed part by part.
     pub async fn hide_concerts(&self, ids: &[Uuid]) -> Result<(), StoreError> {
         let seen = concerts::table

@@ -83,13 +83,19 @@ pub async fn clean(config: &Config, postgres: &Postgres) -> Result<Cleaned, Fail
     for LoadConcert { title, strangers, .. } in shared {
         cleaned.kept.push(format!("\"{title}\" stays: {strangers} who are not of a load run have a part in it."));
     }
-    // From here on nobody sees them and no server tends their lines, so they may be removed part by part.
+    // From here on nobody sees them and no server ticks their lines, so they may be removed part by part.
     let hidden: Vec<Uuid> = ours.iter().map(|concert| concert.id).collect();
     postgres.hide_concerts(&hidden).await?;
     catalogue.evict().await;
+    // Who came just before has a part in it all the same.
+    let now = postgres.load_concerts().await?;
+    let is_ours = |id: Uuid| now.iter().any(|concert| concert.id == id && concert.strangers == 0);
+    let ours: Vec<LoadConcert> = ours.into_iter().filter(|concert| is_ours(concert.id)).collect();
 
-    postgres.index_for_removal().await?;
-    let removed = remove(postgres, &lines, &all, &ours, &mut cleaned).await;
+    let removed = match postgres.index_for_removal().await {
+        Ok(()) => remove(postgres, &lines, &all, &ours, &mut cleaned).await,
+        Err(error) => Err(error.into()),
+    };
     postgres.drop_removal_indexes().await?;
     removed?;
     let fans = postgres.load_fans_left().await?;

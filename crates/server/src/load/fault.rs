@@ -43,7 +43,7 @@ impl FromStr for Fault {
 /// A process that was killed, and when.
 #[derive(Debug, Clone)]
 pub struct Struck {
-    process: String,
+    fault: Fault,
     at_ms: i64,
 }
 
@@ -58,7 +58,7 @@ pub async fn strike(faults: Vec<Fault>, processes: impl Fn() -> Vec<(String, u32
             Some(Ok(())) => {
                 eprintln!("{} is killed.", fault.process);
                 // Nobody listens when the run is over.
-                let _ = tell.send(Struck { process: fault.process, at_ms: System.now().timestamp_millis() });
+                let _ = tell.send(Struck { fault, at_ms: System.now().timestamp_millis() });
             }
             Some(Err(error)) => eprintln!("{} cannot be killed: {error}", fault.process),
             None => eprintln!("{} cannot be killed: it is not known here", fault.process),
@@ -74,7 +74,7 @@ pub fn findings(faults: &[Fault], struck: &[Struck], recorded: &Recorded) -> Vec
         .iter()
         .map(|fault| {
             let name = format!("{} killed after {} s", fault.process, fault.after_secs);
-            let Some(struck) = struck.iter().find(|struck| struck.process == fault.process) else {
+            let Some(struck) = struck.iter().find(|struck| struck.fault == *fault) else {
                 return Finding { name, holds: false, detail: "it was not killed".to_owned() };
             };
             let second = struck.at_ms.div_euclid(1_000) - first;

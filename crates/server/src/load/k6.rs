@@ -47,9 +47,17 @@ const LOG: &str = "k6.log";
 
 /// Sends the fans of `job` and waits for the last one. A run that is interrupted has what was seen until then, and says so.
 pub async fn drive(job: &Job) -> Result<Recorded, Failure> {
+    const NOT_FOR_K6: [&str; 7] = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "ONSALE_AUTH_SECRET",
+        "ONSALE_AUTH_TICKET_KEY",
+    ];
     let folder = job.folder.canonicalize()?;
     let scenario = folder.join("scenario.json");
-    std::fs::write(&scenario, serde_json::to_vec_pretty(&job.scenario)?)?;
     // k6 writes its log behind what is there: fans of an earlier run in this folder would count as ours.
     for name in [CSV, LOG] {
         match std::fs::remove_file(folder.join(name)) {
@@ -63,7 +71,12 @@ pub async fn drive(job: &Job) -> Result<Recorded, Failure> {
     }
     let tokens = TokenFile::write(folder.join("fans.txt"), &job.fans)?;
     let program = program();
-    let mut child = Command::new(&program)
+    let mut command = Command::new(&program);
+    // Nothing of this machine stands between the fans and the server, and k6 needs no secrets of it.
+    for name in NOT_FOR_K6 {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    let mut child = command
         .arg("run")
         // It tells nobody of this run, and leaves the port of its own API alone: two runs at once would want the same.
         .args(["--no-usage-report", "--address", ""])

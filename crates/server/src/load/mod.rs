@@ -44,7 +44,7 @@ const RUNS: &str = "loadtest/runs";
 const TOKENS_OUTLIVE_SECS: i64 = 3_600;
 
 /// Time between the last answer to a fan and the verdict: lines write down what happened at their next tick.
-const SETTLE: Duration = Duration::from_secs(3);
+const LAST_TICK: Duration = Duration::from_secs(3);
 
 /// `onsale load`.
 #[derive(Debug, Subcommand)]
@@ -89,9 +89,6 @@ pub struct RunOptions {
     /// The folder for everything that the run writes; loadtest/runs/DATE-SCENARIO when not given.
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Leave fans and concert for a look at them, as is done without this too.
-    #[arg(long, conflicts_with = "clean")]
-    pub keep: bool,
     /// Remove afterwards what this and earlier runs made.
     #[arg(long)]
     pub clean: bool,
@@ -141,8 +138,24 @@ pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
     );
     let asked = options.concert.map(|concert| Asked { concert, show: options.show });
     let job = Box::pin(prepare::prepare(&target, &name, scenario, asked, folder, ttl_secs)).await?;
+    let concert = job.concert;
+    let judged = Box::pin(drive(options, &target, job, name)).await;
 
-    let watch = Watch::start(&target, target.processes.clone(), job.concert);
+    // Whatever came of it, the sale is over.
+    if asked.is_none()
+        && let Err(error) = prepare::close_sale(&target, concert).await
+    {
+        eprintln!("The sale of this run could not be closed: {error}");
+    }
+    if options.clean {
+        print_lines(&Box::pin(clean::clean(&target.config, &target.postgres)).await?.lines())?;
+    }
+    judged
+}
+
+/// Sends the fans, asks what came of it, and writes it down. Answers whether the run passed.
+async fn drive(options: &RunOptions, target: &Target, job: Job, name: String) -> Result<bool, Failure> {
+    let watch = Watch::start(target, target.processes.clone(), job.concert);
     let place = options.place.clone();
     let processes = move || place.find().map(|found| found.processes).unwrap_or_default();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -158,8 +171,8 @@ pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
     let struck: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
 
     eprintln!("The fans have gone. What they were told is held against the database.");
-    tokio::time::sleep(SETTLE).await;
-    let mut findings = Box::pin(verdict::verdict(&target, &job, &recorded)).await?;
+    tokio::time::sleep(LAST_TICK).await;
+    let mut findings = Box::pin(verdict::verdict(target, &job, &recorded)).await?;
     findings.extend(fault::findings(&options.faults, &struck, &recorded));
     let run = Run {
         name,
@@ -174,15 +187,6 @@ pub async fn run(options: &RunOptions) -> Result<bool, Failure> {
         findings,
     };
     report::write(&job.folder, &run)?;
-
-    if asked.is_none()
-        && let Err(error) = prepare::close_sale(&target, job.concert).await
-    {
-        eprintln!("The sale of this run could not be closed: {error}");
-    }
-    if options.clean {
-        print_lines(&Box::pin(clean::clean(&target.config, &target.postgres)).await?.lines())?;
-    }
     Ok(run.passed())
 }
 

@@ -187,7 +187,7 @@ async fn find_sale(target: &Target, asked: Asked) -> Result<(Uuid, Uuid, i64), F
     Ok((concert, show, price_minor))
 }
 
-/// Ends a sale that was made for a run, so that no server goes on tending its line.
+/// Ends a sale that was made for a run, so that no server goes on ticking its line.
 pub async fn close_sale(target: &Target, concert: Uuid) -> Result<(), Failure> {
     let path = format!("admin/concerts/{concert}");
     let Concert { version, .. } = target.get(&path).await?;

@@ -143,7 +143,7 @@ impl Watcher {
         };
         Self {
             processes,
-            http: reqwest::Client::builder().timeout(ANSWER_WAIT).build().ok(),
+            http: reqwest::Client::builder().no_proxy().timeout(ANSWER_WAIT).build().ok(),
             line_url: target
                 .base_urls
                 .first()

@@ -115,10 +115,16 @@ pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> 
     serde_json::from_slice(body).map_err(|error| format!("{error}: {}", text(body)))
 }
 
-/// The beginning of a body, for people.
+/// The beginning of a body, for people, without the token that a place begins with: reports are read by others.
 pub(super) fn text(body: &[u8]) -> String {
     const MOST: usize = 300;
-    String::from_utf8_lossy(body.get(..MOST).unwrap_or(body)).into_owned()
+    const TOKEN: &str = "\"token\":\"";
+    let whole = String::from_utf8_lossy(body);
+    let masked = whole.split_once(TOKEN).map(|(before, behind)| {
+        let rest = behind.split_once('"').map_or("", |(_, rest)| rest);
+        format!("{before}{TOKEN}...\"{rest}")
+    });
+    masked.as_deref().unwrap_or(&whole).chars().take(MOST).collect()
 }
 
 /// How a request ended: the status of a success, else the code of the problem.

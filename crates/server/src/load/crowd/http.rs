@@ -22,7 +22,7 @@ use tokio::{
 use super::wire::{Body, Chunks, Head, Request, Unreadable};
 
 /// Longest wait for an answer, with the wait for a connection.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Most open connections to one server, of all workers together, besides event streams.
 pub(super) const CONNECTIONS: usize = 256;

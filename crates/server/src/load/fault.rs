@@ -133,7 +133,7 @@ mod tests {
     fn the_rate_is_back_when_it_holds_for_some_seconds() {
         let mut rates = vec![100; 20];
         rates.extend([0, 0, 95, 10, 80, 100, 95, 95, 100, 100]);
-        assert_eq!(back_after(&rates, 19), Some(6));
+        assert_eq!(back_after(&rates, 19), Some(5));
         assert_eq!(back_after(&[vec![100; 20], vec![50; 20]].concat(), 19), None);
     }
 }

@@ -200,7 +200,8 @@ mod tests {
         ] {
             let body = WAITING.replacen(from, to, 1);
             let fault = Place::read(body.as_bytes(), "").expect_err(to);
-            assert!(fault.contains("AgEB"), "the text tells what came: {fault}");
+            assert!(fault.contains("\"poll_after_ms\":"), "the text tells what came: {fault}");
+            assert!(!fault.contains("AgEB"), "and not the token: {fault}");
         }
         assert!(Place::read(b"<html>", "").is_err());
     }
